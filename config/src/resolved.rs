@@ -1,0 +1,258 @@
+//! What the services are given: every value present, checked, in one unit.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+/// The whole configuration of one node.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who this node is.
+    pub node: Node,
+    /// Secrets and keys.
+    pub auth: Auth,
+    /// The STUN/TURN server.
+    pub relay: Relay,
+    /// The signaling server.
+    pub signaling: Signaling,
+    /// What clients are told about ICE.
+    pub ice: Ice,
+    /// Who may mint credentials.
+    pub mint: Mint,
+    /// Where metrics are served.
+    pub metrics: Metrics,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Who this node is and what it keeps.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Shown in logs, metrics and `hello`; the hostname by default.
+    pub name: String,
+    /// Public DNS name; without one, URLs carry the address.
+    pub domain: Option<String>,
+    /// The IPv4 address that clients and peers reach this node by.
+    pub public_ipv4: PublicAddress,
+    /// Where secrets made on first start and other state live.
+    pub state_dir: PathBuf,
+}
+
+/// An advertised address and how it was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Where it came from.
+    pub learned: Learned,
+}
+
+impl PublicAddress {
+    /// Whether strangers on the internet could reach it at all.
+    pub fn is_private(&self) -> bool {
+        let a = self.address;
+        let shared = a.octets()[0] == 100 && (64..128).contains(&a.octets()[1]);
+        a.is_private() || a.is_loopback() || a.is_link_local() || a.is_unspecified() || shared
+    }
+}
+
+/// How the advertised address was learned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Learned {
+    /// Written in the configuration.
+    Configured,
+    /// Read from this network interface.
+    Interface(String),
+    /// `run --dev`, or no interface has an address: this machine only.
+    Loopback,
+}
+
+/// Secrets and keys.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// TURN REST secrets: the first signs, all verify. Never empty.
+    pub secrets: Vec<Secret>,
+    /// The realm of the long-term credential mechanism.
+    pub realm: String,
+    /// Life of a minted credential.
+    pub credential_ttl: Duration,
+    /// Bearer keys of embedders for `POST /v1/ice` and `GET /turn`.
+    pub api_keys: Vec<Secret>,
+    /// Users with a fixed password, for tests and old clients.
+    pub static_users: Vec<StaticUser>,
+}
+
+/// A user with a fixed password.
+#[derive(Debug, Clone)]
+pub struct StaticUser {
+    /// As sent in USERNAME.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// The STUN/TURN server.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    /// UDP listeners.
+    pub listen_udp: Vec<SocketAddr>,
+    /// Address that relay sockets are bound on; the unspecified address binds on any.
+    pub relay_ipv4: Ipv4Addr,
+    /// Address put into XOR-RELAYED-ADDRESS.
+    pub advertised_ipv4: Ipv4Addr,
+    /// First and last relay port, both included.
+    pub port_range: (u16, u16),
+    /// Worker threads, each with listeners and allocations of its own; at least 1.
+    pub shards: usize,
+    /// Most live allocations of this node; at least 1.
+    pub max_allocations: usize,
+    /// Most live allocations of one subject; 0 is no limit.
+    pub max_allocations_per_subject: usize,
+    /// Most permissions of one allocation.
+    pub max_permissions_per_allocation: usize,
+    /// Most channels of one allocation.
+    pub max_channels_per_allocation: usize,
+    /// Lifetime given when the client asks for none (RFC 8656 §7.2).
+    pub default_lifetime: Duration,
+    /// Longest lifetime given.
+    pub max_lifetime: Duration,
+    /// A bound channel does not keep its permission alive (the letter of RFC 8656 §9).
+    pub strict_permissions: bool,
+    /// Channel numbers 0x4000-0x7FFF as in RFC 5766.
+    pub rfc5766_channel_numbers: bool,
+    /// Peer networks opened on top of the built-in list.
+    pub allow_peers: Vec<IpNet>,
+    /// Peer networks closed on top of the built-in list.
+    pub deny_peers: Vec<IpNet>,
+    /// Lowest peer port data may be sent to.
+    pub min_peer_port: u16,
+    /// Name and version in SOFTWARE attributes.
+    pub software_attribute: bool,
+    /// How long live allocations are served after the first SIGTERM; zero ends at once.
+    pub drain_timeout: Duration,
+    /// Unix socket of the admin API.
+    pub admin_socket: PathBuf,
+}
+
+/// The signaling server.
+#[derive(Debug, Clone)]
+pub struct Signaling {
+    /// HTTP listeners. `[::]` listens on IPv4 as well.
+    pub listen: Vec<SocketAddr>,
+    /// Path of the Socket.IO endpoint.
+    pub path: String,
+    /// HTTP long-polling beside WebSocket.
+    pub polling: bool,
+    /// Proxies whose X-Forwarded-For is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins allowed beside the page's own.
+    pub origins: Vec<String>,
+    /// Most open sockets of this node.
+    pub max_sockets: usize,
+    /// Most open sockets of one IPv4 address or IPv6 /64.
+    pub max_sockets_per_ip: usize,
+    /// After this wait, interests no longer matter.
+    pub widen_after: Duration,
+    /// Both sides accept a match within this time.
+    pub accept_within: Duration,
+    /// The same two are not matched again within this time.
+    pub rematch_after: Duration,
+}
+
+/// What clients are told about ICE.
+#[derive(Debug, Clone)]
+pub struct Ice {
+    /// STUN URLs, as in RFC 7064.
+    pub stun_urls: Vec<String>,
+    /// TURN URLs, as in RFC 7065.
+    pub turn_urls: Vec<String>,
+    /// Which candidates clients may use.
+    pub policy: IcePolicy,
+}
+
+/// iceTransportPolicy of the W3C.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IcePolicy {
+    /// Direct where possible.
+    All,
+    /// Only through the relay.
+    Relay,
+}
+
+/// Who may mint credentials over REST.
+#[derive(Debug, Clone)]
+pub struct Mint {
+    /// `GET /v1/ice` gives TURN credentials to anyone.
+    pub anonymous: bool,
+    /// Anonymous mints of one IPv4 address or IPv6 /64 in a minute.
+    pub per_ip_per_minute: u32,
+    /// The same in an hour.
+    pub per_ip_per_hour: u32,
+}
+
+/// Where metrics are served.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// The relay's `/metrics`, `/healthz` and `/readyz`; off when absent.
+    pub relay_listen: Option<SocketAddr>,
+    /// Signaling's; off when absent.
+    pub signaling_listen: Option<SocketAddr>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// A level or a filter such as `info,turnpike_relay=debug`.
+    pub level: String,
+    /// The shape of a line.
+    pub format: LogFormat,
+}
+
+/// The shape of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A secret value: zeroed on drop, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes of a secret.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
+        Self(Zeroizing::new(bytes.into()))
+    }
+
+    /// The bytes themselves, for signing and comparing.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// The address part of a client for limits by source: IPv4 whole, IPv6 by /64.
+pub fn source_prefix(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => {
+            let mut octets = v6.octets();
+            octets[8..].fill(0);
+            IpAddr::V6(octets.into())
+        }
+    }
+}

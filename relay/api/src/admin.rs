@@ -1,0 +1,132 @@
+//! The admin API of the relay: HTTP/JSON under `/v1`. Unknown fields are ignored, for one side is often older.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// `GET`: [`Status`].
+pub const STATUS: &str = "/v1/status";
+/// `GET`: [`Sessions`].
+pub const SESSIONS: &str = "/v1/sessions";
+
+/// What the relay is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// Name of the node.
+    pub node: String,
+    /// Version of the relay.
+    pub version: String,
+    /// Seconds since the start.
+    pub uptime_seconds: u64,
+    /// New allocations are refused; live ones are served.
+    pub draining: bool,
+    /// The advertised relay address.
+    pub advertised_ipv4: String,
+    /// Bound UDP listeners.
+    pub listen_udp: Vec<SocketAddr>,
+    /// Worker threads.
+    pub shards: usize,
+    /// Live allocations.
+    pub allocations: u64,
+    /// Most live allocations.
+    pub allocations_limit: u64,
+    /// Allocations made since the start.
+    pub allocations_created: u64,
+    /// Totals since the start, live and ended.
+    pub traffic: Traffic,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self {
+            node: String::new(),
+            version: String::new(),
+            uptime_seconds: 0,
+            draining: false,
+            advertised_ipv4: String::new(),
+            listen_udp: Vec::new(),
+            shards: 0,
+            allocations: 0,
+            allocations_limit: 0,
+            allocations_created: 0,
+            traffic: Traffic::default(),
+        }
+    }
+}
+
+/// The live allocations.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Sessions {
+    /// One entry an allocation.
+    pub sessions: Vec<Session>,
+}
+
+/// One live allocation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Session {
+    /// Random id of the allocation, 22 characters of base64url.
+    pub id: String,
+    /// The subject of its credential.
+    pub subject: String,
+    /// Transport of the client leg: `udp`, `tcp`, `tls`.
+    pub transport: String,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The advertised relayed address.
+    pub relayed: SocketAddr,
+    /// Seconds since the Allocate.
+    pub age_seconds: u64,
+    /// Seconds until it ends unless refreshed.
+    pub expires_in_seconds: u64,
+    /// Live permissions.
+    pub permissions: usize,
+    /// Bound channels.
+    pub channels: usize,
+    /// Its counters.
+    pub traffic: Traffic,
+}
+
+/// Both legs, both directions, at the IP layer (payload plus IP and UDP headers).
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Traffic {
+    /// Client to relay.
+    pub client_in: Flow,
+    /// Relay to client.
+    pub client_out: Flow,
+    /// Relay to peer.
+    pub peer_out: Flow,
+    /// Peer to relay.
+    pub peer_in: Flow,
+    /// What never left the machine, counted once, on the sender's allocation; part of `peer_out` as well.
+    pub hairpin: Flow,
+}
+
+/// One direction of one leg.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Flow {
+    /// IP-layer bytes.
+    pub bytes: u64,
+    /// Datagrams.
+    pub packets: u64,
+}
+
+impl Traffic {
+    /// Adds the counters of another.
+    pub fn add(&mut self, other: &Self) {
+        let pairs = [
+            (&mut self.client_in, &other.client_in),
+            (&mut self.client_out, &other.client_out),
+            (&mut self.peer_out, &other.peer_out),
+            (&mut self.peer_in, &other.peer_in),
+            (&mut self.hairpin, &other.hairpin),
+        ];
+        for (mine, theirs) in pairs {
+            mine.bytes += theirs.bytes;
+            mine.packets += theirs.packets;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The TURN server as a state machine, without sockets, clocks or threads.

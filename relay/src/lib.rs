@@ -1,0 +1,1 @@
+//! The relay: sockets, shards, metering, admin socket.

@@ -1,0 +1,1 @@
+//! Who meets whom: the queue and the pairing of strangers, pure.

@@ -1,0 +1,1 @@
+//! Signaling: matching of strangers, credentials, ICE configuration, the page.
