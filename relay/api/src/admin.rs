@@ -10,7 +10,7 @@ pub const STATUS: &str = "/v1/status";
 pub const SESSIONS: &str = "/v1/sessions";
 
 /// What the relay is doing.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Status {
     /// Name of the node.
@@ -35,24 +35,6 @@ pub struct Status {
     pub allocations_created: u64,
     /// Totals since the start, live and ended.
     pub traffic: Traffic,
-}
-
-impl Default for Status {
-    fn default() -> Self {
-        Self {
-            node: String::new(),
-            version: String::new(),
-            uptime_seconds: 0,
-            draining: false,
-            advertised_ipv4: String::new(),
-            listen_udp: Vec::new(),
-            shards: 0,
-            allocations: 0,
-            allocations_limit: 0,
-            allocations_created: 0,
-            traffic: Traffic::default(),
-        }
-    }
 }
 
 /// The live allocations.

@@ -1,1 +1,33 @@
-//! The TURN server as a state machine, without sockets, clocks or threads.
+//! The TURN server as a state machine: bytes, time and randomness in, verdicts and outputs out.
+//!
+//! No socket, clock, thread or environment is touched here. The contract of [`Server`]:
+//! 1. give it one input ([`Server::handle_client`], [`Server::handle_peer`], [`Server::handle_timeout`], ...);
+//! 2. act on the verdict, which forwards bytes of the very datagram that was given;
+//! 3. drain [`Server::poll_output`] until it is empty; what can fail comes back as an input.
+//!
+//! Bad input ends in an answer with an RFC code or in a counted [`DropReason`], never in a panic.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod allocation;
+mod auth;
+mod config;
+mod counters;
+mod data;
+mod output;
+mod policy;
+mod request;
+mod server;
+mod wire;
+
+pub use address::{AllocationKey, FiveTuple, Now, Transport};
+pub use allocation::{Allocation, AllocationId};
+pub use config::{Config, OwnAddresses};
+pub use counters::{AuthFailure, Cause, Counters, DropReason, ErrorCode, Label, Tally};
+pub use output::{
+    ClientVerdict, Closed, Header, OpenedRelay, Output, PeerVerdict, PortRequest, RelayRefused, RelayRequest,
+    Route,
+};
+pub use policy::{Denied, PeerPolicy};
+pub use server::Server;

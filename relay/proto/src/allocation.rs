@@ -1,0 +1,268 @@
+//! One allocation: its permissions, channels and counters (RFC 8656 §6, §9, §12).
+
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use turnpike_relay_api::admin::{Flow, Traffic};
+
+use crate::{Cause, FiveTuple, Route, address::header_overhead, auth::User, wire::TransactionId};
+
+/// RFC 8656 §9.
+pub(crate) const PERMISSION_LIFE: Duration = Duration::from_secs(300);
+/// RFC 8656 §12.
+pub(crate) const CHANNEL_LIFE: Duration = Duration::from_secs(600);
+
+/// The random id of an allocation; shown as 22 characters of base64url.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AllocationId(pub(crate) [u8; 16]);
+
+impl fmt::Display for AllocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for AllocationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where an allocation stands. Its slot is free again only when the driver has released it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The relay socket is being bound; the Allocate is not answered yet.
+    Opening,
+    /// Serving.
+    Live,
+    /// Ended; what the driver still has in hand is being flushed and counted.
+    Closing { cause: Cause, at: Duration },
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Permission {
+    ip: IpAddr,
+    expires: Duration,
+}
+
+/// A bound channel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Channel {
+    pub(crate) number: u16,
+    pub(crate) peer: SocketAddr,
+    pub(crate) route: Route,
+    expires: Duration,
+}
+
+/// Why a channel cannot be bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BindError {
+    /// The number is another peer's, or the peer has another number (RFC 8656 §12.2).
+    Taken,
+    /// As many channels or permissions as there may be.
+    TooMany,
+}
+
+/// One allocation.
+#[derive(Debug)]
+pub struct Allocation {
+    pub(crate) id: AllocationId,
+    pub(crate) state: State,
+    pub(crate) five_tuple: FiveTuple,
+    pub(crate) user: User,
+    pub(crate) subject: Box<str>,
+    /// Of the Allocate, whose retransmission gets the same answer (RFC 8656 §7.2).
+    pub(crate) transaction_id: TransactionId,
+    pub(crate) relayed: SocketAddr,
+    pub(crate) reservation: Option<[u8; 8]>,
+    /// What the Allocate was given.
+    pub(crate) granted: Duration,
+    pub(crate) opened: Duration,
+    pub(crate) expires: Duration,
+    permissions: Vec<Permission>,
+    channels: Vec<Channel>,
+    traffic: Traffic,
+}
+
+impl Allocation {
+    pub(crate) fn new(
+        id: AllocationId,
+        five_tuple: FiveTuple,
+        user: User,
+        subject: Box<str>,
+        transaction_id: TransactionId,
+        granted: Duration,
+        now: Duration,
+    ) -> Self {
+        Self {
+            id,
+            state: State::Opening,
+            five_tuple,
+            user,
+            subject,
+            transaction_id,
+            relayed: SocketAddr::from(([0, 0, 0, 0], 0)),
+            reservation: None,
+            granted,
+            opened: now,
+            expires: now + granted,
+            permissions: Vec::new(),
+            channels: Vec::new(),
+            traffic: Traffic::default(),
+        }
+    }
+
+    /// Random, and unlike any other.
+    pub fn id(&self) -> AllocationId {
+        self.id
+    }
+
+    /// The subject of its credential.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Its client.
+    pub fn five_tuple(&self) -> &FiveTuple {
+        &self.five_tuple
+    }
+
+    /// The address that peers see.
+    pub fn relayed(&self) -> SocketAddr {
+        self.relayed
+    }
+
+    /// When it began, in [`crate::Now::mono`].
+    pub fn opened(&self) -> Duration {
+        self.opened
+    }
+
+    /// When it ends unless refreshed, in [`crate::Now::mono`].
+    pub fn expires(&self) -> Duration {
+        self.expires
+    }
+
+    /// Live permissions, without those that only a channel keeps alive.
+    pub fn permissions(&self, now: Duration) -> usize {
+        self.permissions.iter().filter(|p| p.expires > now).count()
+    }
+
+    /// Bound channels.
+    pub fn channels(&self, now: Duration) -> usize {
+        self.channels.iter().filter(|c| c.expires > now).count()
+    }
+
+    /// What has flowed, at the IP layer.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    pub(crate) fn is_live(&self, now: Duration) -> bool {
+        self.state == State::Live && self.expires > now
+    }
+
+    /// Whether data passes between the client and this peer (RFC 8656 §9).
+    ///
+    /// Deviation: unless `strict`, a bound channel keeps its peer's permission alive, as coturn does: clients that
+    /// bind again after 500 s and never send CreatePermission would go deaf after 300 s.
+    pub(crate) fn permits(&self, ip: IpAddr, now: Duration, strict: bool) -> bool {
+        self.permissions.iter().any(|p| p.ip == ip && p.expires > now)
+            || !strict && self.channels.iter().any(|c| c.peer.ip() == ip && c.expires > now)
+    }
+
+    /// Installs or refreshes permissions for all of `ips` or for none (RFC 8656 §10.2); false when there would be too
+    /// many.
+    pub(crate) fn permit(&mut self, ips: &[IpAddr], now: Duration, most: usize) -> bool {
+        self.permissions.retain(|p| p.expires > now);
+        let is_new = |ip: &IpAddr| self.permissions.iter().all(|p| p.ip != *ip);
+        let mut new: Vec<IpAddr> = ips.iter().copied().filter(is_new).collect();
+        new.sort_unstable();
+        new.dedup();
+        if self.permissions.len() + new.len() > most {
+            return false;
+        }
+        let expires = now + PERMISSION_LIFE;
+        self.permissions.iter_mut().filter(|p| ips.contains(&p.ip)).for_each(|p| p.expires = expires);
+        self.permissions.extend(new.into_iter().map(|ip| Permission { ip, expires }));
+        true
+    }
+
+    pub(crate) fn channel(&self, number: u16, now: Duration) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.number == number && c.expires > now)
+    }
+
+    pub(crate) fn channel_to(&self, peer: SocketAddr, now: Duration) -> Option<&Channel> {
+        self.channels.iter().find(|c| c.peer == peer && c.expires > now)
+    }
+
+    /// Binds or refreshes a channel, and its peer's permission with it (RFC 8656 §12.2).
+    pub(crate) fn bind(
+        &mut self,
+        number: u16,
+        peer: SocketAddr,
+        route: Route,
+        now: Duration,
+        most: &Limits,
+    ) -> Result<(), BindError> {
+        self.channels.retain(|c| c.expires > now);
+        let same = self.channels.iter().position(|c| c.number == number && c.peer == peer);
+        if same.is_none() && self.channels.iter().any(|c| c.number == number || c.peer == peer) {
+            return Err(BindError::Taken);
+        }
+        if same.is_none() && self.channels.len() >= most.channels
+            || !self.permit(&[peer.ip()], now, most.permissions)
+        {
+            return Err(BindError::TooMany);
+        }
+        let expires = now + CHANNEL_LIFE;
+        match same {
+            Some(place) => self.channels[place].expires = expires,
+            None => self.channels.push(Channel { number, peer, route, expires }),
+        }
+        Ok(())
+    }
+
+    /// Frees what has expired; whether it counts is decided where it is used.
+    pub(crate) fn sweep(&mut self, now: Duration) {
+        self.permissions.retain(|p| p.expires > now);
+        self.channels.retain(|c| c.expires > now);
+    }
+
+    pub(crate) fn count_client_in(&mut self, payload_len: usize) {
+        count(&mut self.traffic.client_in, payload_len, self.five_tuple.client.ip());
+    }
+
+    pub(crate) fn count_client_out(&mut self, payload_len: usize) {
+        count(&mut self.traffic.client_out, payload_len, self.five_tuple.client.ip());
+    }
+
+    pub(crate) fn count_peer_in(&mut self, payload_len: usize) {
+        count(&mut self.traffic.peer_in, payload_len, self.relayed.ip());
+    }
+
+    pub(crate) fn count_peer_out(&mut self, payload_len: usize) {
+        count(&mut self.traffic.peer_out, payload_len, self.relayed.ip());
+    }
+
+    pub(crate) fn count_hairpin(&mut self, payload_len: usize) {
+        self.count_peer_out(payload_len);
+        count(&mut self.traffic.hairpin, payload_len, self.relayed.ip());
+    }
+}
+
+/// Most of what one allocation may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) permissions: usize,
+    pub(crate) channels: usize,
+}
+
+/// One datagram of `payload_len` bytes behind the headers of the family of `ip`.
+pub(crate) fn count(flow: &mut Flow, payload_len: usize, ip: IpAddr) {
+    flow.packets += 1;
+    flow.bytes += payload_len as u64 + header_overhead(ip);
+}

@@ -1,0 +1,50 @@
+//! What the core is told at its start.
+
+use std::{net::IpAddr, time::Duration};
+
+use ipnet::IpNet;
+use zeroize::Zeroizing;
+
+/// The settings of one [`crate::Server`]; each shard gets a clone.
+#[derive(Clone)]
+pub struct Config {
+    /// The realm of the long-term credential mechanism (RFC 8489 §9.2).
+    pub realm: String,
+    /// TURN REST secrets; any of them verifies.
+    pub secrets: Vec<Zeroizing<Vec<u8>>>,
+    /// Names and passwords that do not expire.
+    pub static_users: Vec<(String, Zeroizing<String>)>,
+    /// The addresses of this node.
+    pub own: OwnAddresses,
+    /// Peer networks opened on top of the built-in list.
+    pub allow_peers: Vec<IpNet>,
+    /// Peer networks closed on top of the built-in list.
+    pub deny_peers: Vec<IpNet>,
+    /// Lowest peer port that data is sent to.
+    pub min_peer_port: u16,
+    /// Most permissions of one allocation.
+    pub max_permissions: usize,
+    /// Most channels of one allocation.
+    pub max_channels: usize,
+    /// Lifetime given when none is asked for.
+    pub default_lifetime: Duration,
+    /// Longest lifetime given.
+    pub max_lifetime: Duration,
+    /// A bound channel does not keep its permission alive.
+    pub strict_permissions: bool,
+    /// Channel numbers up to 0x7FFF (RFC 5766 §11) instead of 0x4FFF (RFC 8656 §12).
+    pub rfc5766_channel_numbers: bool,
+    /// SOFTWARE of answers to Allocate and Refresh.
+    pub software: Option<String>,
+}
+
+/// The addresses of this node, which peers may be only as relayed addresses.
+#[derive(Debug, Default, Clone)]
+pub struct OwnAddresses {
+    /// Where relayed addresses live: the advertised address and the one that relay sockets are bound on.
+    pub relayed: Vec<IpAddr>,
+    /// Every other address of this host.
+    pub others: Vec<IpAddr>,
+    /// Ports that this node listens on.
+    pub listeners: Vec<u16>,
+}

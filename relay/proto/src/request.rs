@@ -1,0 +1,155 @@
+//! Requests of the control plane: who may, then what is asked for. One method a file.
+
+mod allocate;
+mod channel_bind;
+mod create_permission;
+mod refresh;
+
+use std::time::Duration;
+
+use crate::{
+    AuthFailure, ClientVerdict, DropReason, ErrorCode, FiveTuple, Now, Server,
+    allocation::State,
+    auth::{Refusal, User},
+    wire::{Message, Method, Request, Response},
+};
+
+/// RFC 8656 §7.2: no allocation is given less.
+const MIN_LIFETIME: Duration = Duration::from_secs(600);
+
+/// A signed answer, or an error code that becomes one.
+type Answer = Result<Response, ErrorCode>;
+
+impl Server {
+    pub(crate) fn handle_request(
+        &mut self,
+        now: Now,
+        five_tuple: &FiveTuple,
+        index: Option<u32>,
+        message: &Message<'_>,
+        reply: &mut Vec<u8>,
+    ) -> Result<ClientVerdict, DropReason> {
+        if index.is_some_and(|index| self.at(index).state == State::Opening) {
+            return Err(DropReason::InProgress);
+        }
+        let scan = message.scan()?;
+        let mut request = Request::decode(message, scan, std::mem::take(&mut self.scratch));
+        let verdict = self.answer(now, five_tuple, index, &mut request, reply);
+        self.scratch = request.into_scratch();
+        Ok(verdict)
+    }
+
+    fn answer(
+        &mut self,
+        now: Now,
+        five_tuple: &FiveTuple,
+        index: Option<u32>,
+        request: &mut Request,
+        reply: &mut Vec<u8>,
+    ) -> ClientVerdict {
+        let allocation = index.map(|index| self.key(index));
+        let known = index.map(|index| self.at(index).user.clone());
+        let user = match self.authenticate(now, five_tuple, request, known.as_ref()) {
+            Ok(user) => user,
+            Err(refusal) => {
+                self.refuse(now, five_tuple, request, refusal, reply);
+                return ClientVerdict::Reply { allocation };
+            }
+        };
+        let key = user.key;
+        let answer = match (request.unknown.is_empty(), request.method) {
+            (false, _) => Err(ErrorCode::UnknownAttribute),
+            (true, Method::Allocate) => match self.allocate(now, five_tuple, index, request, user) {
+                Ok(Some(answer)) => Ok(answer),
+                Ok(None) => return ClientVerdict::Handled,
+                Err(code) => {
+                    self.counters.allocation_failures.count(code);
+                    Err(code)
+                }
+            },
+            (true, method) => self.on_allocation(now, index, request, &user, method),
+        };
+        let response = answer.unwrap_or_else(|code| {
+            let error = Response::error(request.method, request.transaction_id, code);
+            match code {
+                ErrorCode::UnknownAttribute => error.unknown_attributes(&request.unknown),
+                _ => error,
+            }
+        });
+        reply.extend_from_slice(&response.signed(&key));
+        ClientVerdict::Reply { allocation }
+    }
+
+    /// Requests that need an allocation, and the user who made it (RFC 8656 §5).
+    fn on_allocation(
+        &mut self,
+        now: Now,
+        index: Option<u32>,
+        request: &Request,
+        user: &User,
+        method: Method,
+    ) -> Answer {
+        let index = index.ok_or(ErrorCode::AllocationMismatch)?;
+        if self.at(index).user.username != user.username {
+            return Err(ErrorCode::WrongCredentials);
+        }
+        match method {
+            Method::Refresh => self.refresh(now, index, request),
+            Method::CreatePermission => self.create_permission(now, index, request),
+            Method::ChannelBind => self.channel_bind(now, index, request),
+            Method::Allocate | Method::Binding | Method::Send => Err(ErrorCode::BadRequest),
+        }
+    }
+
+    /// Expiry is a matter of Allocate alone: a call outlives its credential.
+    fn authenticate(
+        &self,
+        now: Now,
+        five_tuple: &FiveTuple,
+        request: &mut Request,
+        known: Option<&User>,
+    ) -> Result<User, Refusal> {
+        let user = self.authenticator.authenticate(now, five_tuple.client, request, known)?;
+        let retransmitted = known.is_some_and(|known| known.username == user.username);
+        match request.method == Method::Allocate
+            && !retransmitted
+            && self.authenticator.is_expired(now, &user.username)
+        {
+            true => Err(Refusal::Unauthorized(AuthFailure::Expired)),
+            false => Ok(user),
+        }
+    }
+
+    fn refuse(
+        &mut self,
+        now: Now,
+        five_tuple: &FiveTuple,
+        request: &Request,
+        refusal: Refusal,
+        reply: &mut Vec<u8>,
+    ) {
+        let (code, failure) = match refusal {
+            Refusal::Challenge => (ErrorCode::Unauthorized, None),
+            Refusal::Incomplete => (ErrorCode::BadRequest, Some(AuthFailure::Incomplete)),
+            Refusal::Unauthorized(failure) => (ErrorCode::Unauthorized, Some(failure)),
+            Refusal::StaleNonce => (ErrorCode::StaleNonce, Some(AuthFailure::StaleNonce)),
+        };
+        if let Some(failure) = failure {
+            self.counters.auth_failures.count(failure);
+        }
+        let error = Response::bare_error(request.method, request.transaction_id, code);
+        let error = match code {
+            ErrorCode::BadRequest => error,
+            _ => error
+                .realm(self.authenticator.realm())
+                .nonce(&self.authenticator.nonce(now, five_tuple.client)),
+        };
+        reply.extend_from_slice(&error.unsigned());
+    }
+
+    /// max(600 s, min(asked, max_lifetime)) (RFC 8656 §7.2).
+    fn lifetime(&self, asked: Option<u32>) -> Duration {
+        let asked = asked.map_or(self.config.default_lifetime, |seconds| Duration::from_secs(seconds.into()));
+        asked.min(self.config.max_lifetime).max(MIN_LIFETIME)
+    }
+}

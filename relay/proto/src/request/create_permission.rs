@@ -1,0 +1,38 @@
+//! CreatePermission (RFC 8656 §10.2): all of its peers, or none.
+
+use std::net::IpAddr;
+
+use super::Answer;
+use crate::{
+    ErrorCode, Now, Server,
+    wire::{Request, Response},
+};
+
+impl Server {
+    pub(super) fn create_permission(&mut self, now: Now, index: u32, request: &Request) -> Answer {
+        let peers: Result<Vec<IpAddr>, _> = request.peers().map(|peer| peer.map(|peer| peer.ip())).collect();
+        let peers = peers.map_err(|_| ErrorCode::BadRequest)?;
+        if peers.is_empty() {
+            return Err(ErrorCode::BadRequest);
+        }
+        for ip in &peers {
+            self.admit_peer(index, *ip)?;
+        }
+        let most = self.limits().permissions;
+        match self.at(index).permit(&peers, now.mono, most) {
+            true => Ok(Response::success(request.method, request.transaction_id)),
+            false => Err(ErrorCode::InsufficientCapacity),
+        }
+    }
+
+    /// Judges a peer's address: 443 for another family than the relayed address has, 403 for one that is denied.
+    pub(super) fn admit_peer(&mut self, index: u32, ip: IpAddr) -> Result<(), ErrorCode> {
+        if ip.is_ipv4() != self.at(index).relayed.is_ipv4() {
+            return Err(ErrorCode::PeerAddressFamilyMismatch);
+        }
+        self.policy.judge(ip).map_err(|denied| {
+            self.counters.peers_denied.count(denied);
+            ErrorCode::Forbidden
+        })
+    }
+}

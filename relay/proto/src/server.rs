@@ -1,0 +1,370 @@
+//! The server: its allocations by five-tuple, and the loop of inputs and outputs around them.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use turnpike_relay_api::{admin::Traffic, credential::Username};
+
+use crate::{
+    Allocation, AllocationId, AllocationKey, Cause, ClientVerdict, Closed, Config, Counters, DropReason,
+    ErrorCode, FiveTuple, Now, OpenedRelay, Output, PeerPolicy, PortRequest, RelayRefused, RelayRequest,
+    allocation::{Limits, State, count},
+    auth::{Authenticator, Nonces, User},
+    wire::{Message, Method, Response, TransactionId, binding_success},
+};
+
+/// How often expired state is freed; what has expired no longer counts from its very moment on.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// A TURN server without sockets, threads or clocks.
+pub struct Server {
+    pub(crate) config: Config,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) policy: PeerPolicy,
+    pub(crate) counters: Counters,
+    pub(crate) random: SmallRng,
+    pub(crate) scratch: stun::message::Message,
+    pub(crate) draining: bool,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    by_five_tuple: HashMap<FiveTuple, u32>,
+    outputs: VecDeque<Output>,
+    /// Traffic of allocations that ended.
+    ended: Traffic,
+    next_sweep: Duration,
+}
+
+#[derive(Default)]
+struct Slot {
+    generation: u32,
+    allocation: Option<Box<Allocation>>,
+}
+
+impl Server {
+    /// `nonce_key` is the same for all shards of a process, `seed` is one shard's own; both are secret random bytes.
+    pub fn new(config: Config, nonce_key: [u8; 32], seed: [u8; 32]) -> Self {
+        let authenticator = Authenticator::new(
+            config.realm.clone(),
+            config.secrets.clone(),
+            config.static_users.clone(),
+            Nonces::new(nonce_key),
+        );
+        let policy = PeerPolicy::new(
+            &config.allow_peers,
+            &config.deny_peers,
+            config.own.clone(),
+            config.min_peer_port,
+        );
+        Self {
+            config,
+            authenticator,
+            policy,
+            counters: Counters::default(),
+            random: SmallRng::from_seed(seed),
+            scratch: stun::message::Message::new(),
+            draining: false,
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_five_tuple: HashMap::new(),
+            outputs: VecDeque::new(),
+            ended: Traffic::default(),
+            next_sweep: Duration::ZERO,
+        }
+    }
+
+    /// Takes a datagram, or one message of a stream, from a client. `reply` is cleared, and filled when the verdict is
+    /// [`ClientVerdict::Reply`].
+    pub fn handle_client(
+        &mut self,
+        now: Now,
+        five_tuple: &FiveTuple,
+        datagram: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> ClientVerdict {
+        reply.clear();
+        let index = self.live(now, five_tuple);
+        match index {
+            Some(index) => self.at(index).count_client_in(datagram.len()),
+            None => count(&mut self.counters.unallocated_in, datagram.len(), five_tuple.client.ip()),
+        }
+        let last_channel = if self.config.rfc5766_channel_numbers { 0x7F } else { 0x4F };
+        let verdict = match datagram.first() {
+            None => Err(DropReason::Empty),
+            Some(0..=3) => self.handle_stun(now, five_tuple, index, datagram, reply),
+            Some(first) if (0x40..=last_channel).contains(first) => {
+                self.handle_channel_data(now, index, datagram)
+            }
+            Some(_) => Err(DropReason::NotStun),
+        };
+        verdict.unwrap_or_else(|reason| {
+            self.counters.dropped.count(reason);
+            ClientVerdict::Drop(reason)
+        })
+    }
+
+    fn handle_stun(
+        &mut self,
+        now: Now,
+        five_tuple: &FiveTuple,
+        index: Option<u32>,
+        datagram: &[u8],
+        reply: &mut Vec<u8>,
+    ) -> Result<ClientVerdict, DropReason> {
+        let message = Message::parse(datagram)?;
+        match message.method {
+            Method::Send => self.handle_send(now, index, &message),
+            Method::Binding => {
+                let unknown = message.scan()?.unknown;
+                match unknown.is_empty() {
+                    true => binding_success(&message, five_tuple.client, reply),
+                    false => reply.extend_from_slice(
+                        &Response::error(message.method, message.transaction_id, ErrorCode::UnknownAttribute)
+                            .unknown_attributes(&unknown)
+                            .unsigned(),
+                    ),
+                }
+                Ok(ClientVerdict::Reply { allocation: index.map(|index| self.key(index)) })
+            }
+            _ => self.handle_request(now, five_tuple, index, &message, reply),
+        }
+    }
+
+    /// What is to be done next; drain it after every input.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is due, in [`Now::mono`].
+    pub fn poll_timeout(&self) -> Duration {
+        self.next_sweep
+    }
+
+    /// Ends what has expired and frees its memory.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if now.mono < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.mono + SWEEP_EVERY;
+        for index in 0..self.slots.len() as u32 {
+            let Some(allocation) = self.slots[index as usize].allocation.as_mut() else { continue };
+            if allocation.state != State::Live {
+                continue;
+            }
+            match allocation.is_live(now.mono) {
+                true => allocation.sweep(now.mono),
+                false => self.close(now.mono, index, Cause::Expired),
+            }
+        }
+    }
+
+    /// The relay socket is bound: only now is the Allocate answered.
+    pub fn handle_relay_opened(&mut self, now: Now, key: AllocationKey, relay: OpenedRelay) {
+        let Some(allocation) = self.opening(key) else { return };
+        allocation.state = State::Live;
+        allocation.opened = now.mono;
+        allocation.expires = now.mono + allocation.granted;
+        allocation.relayed = relay.advertised;
+        allocation.reservation = relay.reservation;
+        let to = allocation.five_tuple;
+        self.counters.allocations_created += 1;
+        let message = self.allocate_success(key.index);
+        self.outputs.push_back(Output::Transmit { to, message, allocation: Some(key) });
+    }
+
+    /// There is no relay socket: the Allocate is refused.
+    pub fn handle_relay_failed(&mut self, _now: Now, key: AllocationKey, why: RelayRefused) {
+        let Some(allocation) = self.opening(key) else { return };
+        let code = match why {
+            RelayRefused::SubjectQuota => ErrorCode::AllocationQuotaReached,
+            RelayRefused::NodeFull
+            | RelayRefused::NoPort
+            | RelayRefused::UnknownReservation
+            | RelayRefused::Socket => ErrorCode::InsufficientCapacity,
+        };
+        let to = allocation.five_tuple;
+        let message =
+            Response::error(Method::Allocate, allocation.transaction_id, code).signed(&allocation.user.key);
+        self.counters.allocation_failures.count(code);
+        self.by_five_tuple.remove(&to);
+        self.vacate(key.index);
+        self.outputs.push_back(Output::Transmit { to, message, allocation: None });
+    }
+
+    /// While draining, every new Allocate is refused with 508.
+    pub fn set_draining(&mut self, draining: bool) {
+        self.draining = draining;
+    }
+
+    /// Ends every allocation.
+    pub fn close_all(&mut self, now: Now, cause: Cause) {
+        for index in 0..self.slots.len() as u32 {
+            if self.slots[index as usize].allocation.as_ref().is_some_and(|a| a.state == State::Live) {
+                self.close(now.mono, index, cause);
+            }
+        }
+    }
+
+    /// Frees the slot of an ended allocation and gives its final record. `None` when it has not ended, or was released
+    /// before.
+    pub fn release(&mut self, key: AllocationKey) -> Option<Closed> {
+        let allocation = self.get(key)?;
+        let State::Closing { cause, at } = allocation.state else { return None };
+        let allocation = self.vacate(key.index)?;
+        let traffic = allocation.traffic();
+        self.ended.add(&traffic);
+        self.counters.allocations_closed.count(cause);
+        Some(Closed {
+            id: allocation.id,
+            subject: allocation.subject,
+            cause,
+            five_tuple: allocation.five_tuple,
+            relayed: allocation.relayed,
+            opened: allocation.opened,
+            closed: at,
+            traffic,
+        })
+    }
+
+    /// The kernel took `payload_len` bytes of UDP payload for the allocation's client.
+    pub fn sent_to_client(&mut self, key: AllocationKey, payload_len: usize) {
+        if let Some(allocation) = self.get_mut(key) {
+            allocation.count_client_out(payload_len);
+        }
+    }
+
+    /// The kernel took `payload_len` bytes of UDP payload for a peer.
+    pub fn sent_to_peer(&mut self, key: AllocationKey, payload_len: usize) {
+        if let Some(allocation) = self.get_mut(key) {
+            allocation.count_peer_out(payload_len);
+        }
+    }
+
+    /// `payload_len` bytes went to another allocation of this node without the kernel.
+    pub fn hairpinned(&mut self, sender: AllocationKey, payload_len: usize) {
+        if let Some(allocation) = self.get_mut(sender) {
+            allocation.count_hairpin(payload_len);
+        }
+    }
+
+    /// The kernel took `payload_len` bytes of an answer that belongs to no allocation.
+    pub fn unallocated_sent(&mut self, client: SocketAddr, payload_len: usize) {
+        count(&mut self.counters.unallocated_out, payload_len, client.ip());
+    }
+
+    /// The driver dropped a datagram.
+    pub fn dropped(&mut self, reason: DropReason) {
+        self.counters.dropped.count(reason);
+    }
+
+    /// An allocation that is live or being closed.
+    pub fn allocation(&self, key: AllocationKey) -> Option<&Allocation> {
+        self.get(key).filter(|a| a.state != State::Opening)
+    }
+
+    /// The live allocations.
+    pub fn allocations(&self) -> impl Iterator<Item = (AllocationKey, &Allocation)> {
+        self.slots.iter().enumerate().filter_map(|(index, slot)| {
+            let allocation = slot.allocation.as_deref().filter(|a| a.state == State::Live)?;
+            Some((AllocationKey { index: index as u32, generation: slot.generation }, allocation))
+        })
+    }
+
+    /// What was counted since the start.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The traffic of all allocations since the start, live and ended.
+    pub fn traffic(&self) -> Traffic {
+        let mut total = self.ended;
+        for allocation in self.slots.iter().filter_map(|slot| slot.allocation.as_ref()) {
+            total.add(&allocation.traffic());
+        }
+        total
+    }
+
+    /// The live allocation of a five-tuple; one whose time has come ends here.
+    fn live(&mut self, now: Now, five_tuple: &FiveTuple) -> Option<u32> {
+        let index = *self.by_five_tuple.get(five_tuple)?;
+        let allocation = self.slots[index as usize].allocation.as_ref()?;
+        if allocation.state == State::Live && !allocation.is_live(now.mono) {
+            self.close(now.mono, index, Cause::Expired);
+            return None;
+        }
+        Some(index)
+    }
+
+    /// Takes a slot for an Allocate and asks the driver for its relay socket.
+    pub(crate) fn open(
+        &mut self,
+        now: Now,
+        five_tuple: FiveTuple,
+        user: User,
+        transaction_id: TransactionId,
+        lifetime: Duration,
+        port: PortRequest,
+    ) {
+        let name = Username::parse(&user.username).filter(|_| !self.authenticator.is_static(&user.username));
+        let (subject, limit) = match &name {
+            Some(name) => (name.subject.into(), name.limits.allocations),
+            None => (user.username.clone(), None),
+        };
+        let id = AllocationId(self.random.random());
+        let allocation = Allocation::new(id, five_tuple, user, subject, transaction_id, lifetime, now.mono);
+        let request =
+            RelayRequest { subject: allocation.subject.clone(), limit, client: five_tuple.client.ip(), port };
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            self.slots.len() as u32 - 1
+        });
+        self.slots[index as usize].allocation = Some(Box::new(allocation));
+        self.by_five_tuple.insert(five_tuple, index);
+        self.outputs.push_back(Output::OpenRelay { allocation: self.key(index), request });
+    }
+
+    pub(crate) fn close(&mut self, now: Duration, index: u32, cause: Cause) {
+        let allocation = self.at(index);
+        allocation.state = State::Closing { cause, at: now.min(allocation.expires) };
+        let five_tuple = allocation.five_tuple;
+        self.by_five_tuple.remove(&five_tuple);
+        self.outputs.push_back(Output::CloseRelay { allocation: self.key(index) });
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { permissions: self.config.max_permissions, channels: self.config.max_channels }
+    }
+
+    pub(crate) fn key(&self, index: u32) -> AllocationKey {
+        AllocationKey { index, generation: self.slots[index as usize].generation }
+    }
+
+    /// The allocation of an index that a lookup in this very call has given.
+    pub(crate) fn at(&mut self, index: u32) -> &mut Allocation {
+        self.slots[index as usize].allocation.as_mut().expect("an index in hand names a slot in use")
+    }
+
+    fn get(&self, key: AllocationKey) -> Option<&Allocation> {
+        let slot = self.slots.get(key.index as usize)?;
+        slot.allocation.as_deref().filter(|_| slot.generation == key.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: AllocationKey) -> Option<&mut Allocation> {
+        let slot = self.slots.get_mut(key.index as usize)?;
+        slot.allocation.as_deref_mut().filter(|_| slot.generation == key.generation)
+    }
+
+    fn opening(&mut self, key: AllocationKey) -> Option<&mut Allocation> {
+        self.get_mut(key).filter(|a| a.state == State::Opening)
+    }
+
+    fn vacate(&mut self, index: u32) -> Option<Box<Allocation>> {
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        slot.allocation.take()
+    }
+}

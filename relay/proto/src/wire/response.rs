@@ -1,0 +1,130 @@
+//! Answers: the control plane's by `stun` and `turn`, Binding's by hand.
+
+use std::{net::SocketAddr, time::Duration};
+
+use stun::{
+    agent::TransactionId as StunTransactionId,
+    attributes::{ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE},
+    error_code::{ERROR_REASONS, ErrorCode as StunErrorCode, ErrorCodeAttribute},
+    integrity::MessageIntegrity,
+    message::{
+        CLASS_ERROR_RESPONSE, CLASS_SUCCESS_RESPONSE, METHOD_ALLOCATE, METHOD_BINDING, METHOD_CHANNEL_BIND,
+        METHOD_CREATE_PERMISSION, METHOD_REFRESH, METHOD_SEND, Message as Encoded, MessageType, Setter,
+    },
+    textattrs::TextAttribute,
+    uattrs::UnknownAttributes,
+    xoraddr::XorMappedAddress,
+};
+use turn::proto::{lifetime::Lifetime, relayaddr::RelayedAddress, rsrvtoken::ReservationToken};
+
+use super::{MAGIC_COOKIE, Message, Method, TransactionId, attribute};
+use crate::{ErrorCode, counters::Label as _};
+
+/// A STUN answer being put together, attribute by attribute.
+pub(crate) struct Response {
+    message: Encoded,
+}
+
+impl Response {
+    pub(crate) fn success(method: Method, transaction_id: TransactionId) -> Self {
+        Self::new(method, CLASS_SUCCESS_RESPONSE, transaction_id)
+    }
+
+    /// An error with its reason phrase, for clients that are let in.
+    pub(crate) fn error(method: Method, transaction_id: TransactionId, code: ErrorCode) -> Self {
+        let code = stun_code(code);
+        let reason = ERROR_REASONS.get(&code).cloned().unwrap_or_default();
+        Self::new(method, CLASS_ERROR_RESPONSE, transaction_id).with(&ErrorCodeAttribute { code, reason })
+    }
+
+    /// An error without a reason phrase: what strangers can provoke stays small.
+    pub(crate) fn bare_error(method: Method, transaction_id: TransactionId, code: ErrorCode) -> Self {
+        let attribute = ErrorCodeAttribute { code: stun_code(code), reason: Vec::new() };
+        Self::new(method, CLASS_ERROR_RESPONSE, transaction_id).with(&attribute)
+    }
+
+    pub(crate) fn realm(self, realm: &str) -> Self {
+        self.with(&TextAttribute::new(ATTR_REALM, realm.to_owned()))
+    }
+
+    pub(crate) fn nonce(self, nonce: &str) -> Self {
+        self.with(&TextAttribute::new(ATTR_NONCE, nonce.to_owned()))
+    }
+
+    pub(crate) fn mapped(self, address: SocketAddr) -> Self {
+        self.with(&XorMappedAddress { ip: address.ip(), port: address.port() })
+    }
+
+    pub(crate) fn relayed(self, address: SocketAddr) -> Self {
+        self.with(&RelayedAddress { ip: address.ip(), port: address.port() })
+    }
+
+    pub(crate) fn lifetime(self, lifetime: Duration) -> Self {
+        self.with(&Lifetime(lifetime))
+    }
+
+    pub(crate) fn reservation(self, token: Option<[u8; 8]>) -> Self {
+        match token {
+            Some(token) => self.with(&ReservationToken(token.to_vec())),
+            None => self,
+        }
+    }
+
+    pub(crate) fn software(self, software: Option<&str>) -> Self {
+        match software {
+            Some(text) => self.with(&TextAttribute::new(ATTR_SOFTWARE, text.to_owned())),
+            None => self,
+        }
+    }
+
+    pub(crate) fn unknown_attributes(self, kinds: &[u16]) -> Self {
+        let kinds = kinds.iter().map(|kind| stun::attributes::AttrType(*kind)).collect();
+        self.with(&UnknownAttributes(kinds))
+    }
+
+    /// Adds MESSAGE-INTEGRITY and gives the bytes.
+    pub(crate) fn signed(self, key: &[u8; 16]) -> Vec<u8> {
+        self.with(&MessageIntegrity(key.to_vec())).unsigned()
+    }
+
+    pub(crate) fn unsigned(self) -> Vec<u8> {
+        self.message.raw
+    }
+
+    fn new(method: Method, class: stun::message::MessageClass, transaction_id: TransactionId) -> Self {
+        let method = match method {
+            Method::Binding => METHOD_BINDING,
+            Method::Allocate => METHOD_ALLOCATE,
+            Method::Refresh => METHOD_REFRESH,
+            Method::Send => METHOD_SEND,
+            Method::CreatePermission => METHOD_CREATE_PERMISSION,
+            Method::ChannelBind => METHOD_CHANNEL_BIND,
+        };
+        let mut message = Encoded::new();
+        message.typ = MessageType::new(method, class);
+        message.transaction_id = StunTransactionId(transaction_id);
+        message.write_header();
+        Self { message }
+    }
+
+    fn with(mut self, attribute: &dyn Setter) -> Self {
+        attribute.add_to(&mut self.message).expect("the server's own attributes are within their limits");
+        self
+    }
+}
+
+/// A Binding success in 32 bytes for IPv4, 44 for IPv6 (RFC 8489 §6.3.1.1).
+pub(crate) fn binding_success(request: &Message<'_>, mapped: SocketAddr, reply: &mut Vec<u8>) {
+    let address_len: u16 = if mapped.is_ipv4() { 8 } else { 20 };
+    reply.extend_from_slice(&0x0101_u16.to_be_bytes());
+    reply.extend_from_slice(&(4 + address_len).to_be_bytes());
+    reply.extend_from_slice(&MAGIC_COOKIE.to_be_bytes());
+    reply.extend_from_slice(&request.transaction_id);
+    reply.extend_from_slice(&attribute::XOR_MAPPED_ADDRESS.to_be_bytes());
+    reply.extend_from_slice(&address_len.to_be_bytes());
+    attribute::write_xor_address(mapped, &request.transaction_id, |bytes| reply.extend_from_slice(bytes));
+}
+
+fn stun_code(code: ErrorCode) -> StunErrorCode {
+    StunErrorCode(code.name().parse().expect("the names of error codes are numbers"))
+}
