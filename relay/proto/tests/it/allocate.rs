@@ -1,0 +1,183 @@
+use turnpike_proto::{ErrorCode, PortRequest, RelayRefused};
+
+use crate::{
+    message::*,
+    world::{RELAY_IP, User, World},
+};
+
+#[test]
+fn rule_63_success_tells_the_relayed_and_the_mapped_address_and_the_lifetime() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    let answer = user.allocate(&mut world);
+    assert!(answer.is_success());
+    assert_eq!(answer.address(XOR_RELAYED).ip(), std::net::IpAddr::from(RELAY_IP));
+    assert_eq!(answer.address(XOR_MAPPED), user.tuple.client);
+    assert_eq!(answer.u32(LIFETIME), 600);
+    assert_eq!(world.relayed(&user), answer.address(XOR_RELAYED));
+}
+
+#[test]
+fn rule_45_and_46_the_same_transaction_gets_the_same_answer_another_a_437() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    let request = user.request(ALLOCATE).udp();
+    let signed = user.sign(request);
+    let first = world.ask(&user.tuple, &signed);
+    assert_eq!(world.ask(&user.tuple, &signed), first, "rule 22");
+    assert_eq!(world.opened.len(), 1, "no second effect");
+    let request = user.request(ALLOCATE).udp();
+    assert_eq!(user.ask(&mut world, request).code(), 437);
+}
+
+#[test]
+fn rule_47_and_48_requested_transport_is_udp() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    for (value, code) in
+        [(None, 400), (Some(&[17][..]), 400), (Some(&[6, 0, 0, 0]), 442), (Some(&[0, 0, 0, 17]), 442)]
+    {
+        let mut request = user.request(ALLOCATE);
+        if let Some(value) = value {
+            request = request.attr(TRANSPORT, value);
+        }
+        assert_eq!(user.ask(&mut world, request).code(), code, "{value:?}");
+    }
+    assert_eq!(world.server.counters().allocation_failures.get(ErrorCode::UnsupportedTransport), 2);
+}
+
+#[test]
+fn rule_49_dont_fragment_is_a_420() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    let request = user.request(ALLOCATE).udp().attr(0x001A, b"");
+    assert_eq!(user.ask(&mut world, request).code(), 420);
+}
+
+#[test]
+fn rule_50_52_and_55_what_excludes_each_other_is_a_400() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    let (token, even, v4, second) = (
+        (TOKEN, &[1; 8][..]),
+        (EVEN_PORT, &[0x80][..]),
+        (FAMILY, &[1, 0, 0, 0][..]),
+        (SECOND_FAMILY, &[2, 0, 0, 0][..]),
+    );
+    let cases = [
+        vec![token, even],
+        vec![token, v4],
+        vec![token, second],
+        vec![v4, second],
+        vec![even, second],
+        vec![(TOKEN, &[1; 7][..])],
+        vec![(EVEN_PORT, &[0, 0][..])],
+        vec![(LIFETIME, &[1][..])],
+    ];
+    for attributes in cases {
+        let start = user.request(ALLOCATE).udp();
+        let request = attributes.iter().fold(start, |request, (kind, value)| request.attr(*kind, value));
+        assert_eq!(user.ask(&mut world, request).code(), 400, "{attributes:?}");
+    }
+    assert!(world.opened.is_empty());
+}
+
+#[test]
+fn rule_53_and_54_the_family_is_ipv4() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    for family in [0, 2, 3, 255] {
+        let request = user.request(ALLOCATE).udp().attr(FAMILY, &[family, 0, 0, 0]);
+        assert_eq!(user.ask(&mut world, request).code(), 440, "{family}");
+    }
+    let request = user.request(ALLOCATE).udp().attr(FAMILY, &[1, 0, 0, 0]);
+    assert!(user.ask(&mut world, request).is_success());
+}
+
+#[test]
+fn rule_56_and_57_the_driver_is_told_which_port_is_asked_for() {
+    let mut world = World::new();
+    let cases = [
+        (None, PortRequest::Any),
+        (Some((EVEN_PORT, &[0x00][..])), PortRequest::Even),
+        (Some((EVEN_PORT, &[0x7F][..])), PortRequest::Even),
+        (Some((EVEN_PORT, &[0x80][..])), PortRequest::EvenAndReserveNext),
+        (Some((TOKEN, &[9; 8][..])), PortRequest::Reserved([9; 8])),
+    ];
+    for (host, (attribute, port)) in cases.into_iter().enumerate() {
+        let mut user = User::new(host as u8, "a");
+        user.challenge(&mut world);
+        let mut request = user.request(ALLOCATE).udp();
+        if let Some((kind, value)) = attribute {
+            request = request.attr(kind, value);
+        }
+        assert!(user.ask(&mut world, request).is_success());
+        assert_eq!(world.opened[host].port, port);
+    }
+}
+
+#[test]
+fn rule_51_59_and_60_a_refusal_of_the_driver_is_a_signed_error_and_leaves_nothing() {
+    let mut world = World::new();
+    let refusals = [
+        (RelayRefused::SubjectQuota, 486),
+        (RelayRefused::NodeFull, 508),
+        (RelayRefused::NoPort, 508),
+        (RelayRefused::UnknownReservation, 508),
+        (RelayRefused::Socket, 508),
+    ];
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    for (why, code) in refusals {
+        world.refuse = Some(why);
+        let request = user.request(ALLOCATE).udp();
+        assert_eq!(user.ask(&mut world, request).code(), code);
+        assert_eq!(world.server.allocations().count(), 0);
+    }
+    assert_eq!(world.server.counters().allocation_failures.get(ErrorCode::InsufficientCapacity), 4);
+    world.refuse = None;
+    let request = user.request(ALLOCATE).udp();
+    assert!(user.ask(&mut world, request).is_success());
+}
+
+#[test]
+fn rule_62_and_67_the_lifetime_is_at_least_600_and_at_most_the_maximum() {
+    let mut world = World::new();
+    for (host, (asked, given)) in
+        [(0, 600), (1, 600), (600, 600), (1200, 1200), (u32::MAX, 3600)].into_iter().enumerate()
+    {
+        let mut user = User::new(host as u8, "a");
+        user.challenge(&mut world);
+        let request = user.request(ALLOCATE).udp().u32(LIFETIME, asked);
+        assert_eq!(user.ask(&mut world, request).u32(LIFETIME), given, "{asked}");
+        if asked > 0 {
+            let request = user.request(REFRESH).u32(LIFETIME, asked);
+            assert_eq!(user.ask(&mut world, request).u32(LIFETIME), given, "{asked}");
+        }
+    }
+}
+
+#[test]
+fn the_subject_and_its_signed_limit_reach_the_driver() {
+    let mut world = World::new();
+    User::ready(&mut world, 1, "alice.cred:a4");
+    User::ready(&mut world, 2, "@alice:example.org");
+    let asked: Vec<_> = world.opened.iter().map(|r| (&*r.subject, r.limit)).collect();
+    assert_eq!(asked, [("alice.cred", Some(4)), ("@alice:example.org", None)]);
+}
+
+#[test]
+fn a_draining_server_refuses_new_allocations_and_serves_live_ones() {
+    let mut world = World::new();
+    let mut user = User::ready(&mut world, 1, "a");
+    world.server.set_draining(true);
+    let mut late = User::new(2, "b");
+    assert_eq!(late.allocate(&mut world).code(), 508);
+    let request = user.request(REFRESH);
+    assert!(user.ask(&mut world, request).is_success());
+}

@@ -1,0 +1,17 @@
+//! The rules of RFC 8489 and RFC 8656 in virtual time. `rule_NN` names the rule of the design's table.
+
+#![allow(clippy::unwrap_used, unreachable_pub)]
+
+mod message;
+mod world;
+
+mod allocate;
+mod auth;
+mod bad_input;
+mod channel;
+mod data;
+mod framing;
+mod metering;
+mod peer_policy;
+mod permission;
+mod refresh;
