@@ -23,6 +23,10 @@ export default defineConfig(
     },
   },
   {
+    files: ["signaling/*/tests/**"],
+    rules: { "@typescript-eslint/no-non-null-assertion": "off" },
+  },
+  {
     files: ["signaling/web/**/*.{ts,tsx}"],
     extends: [reactHooks.configs.flat["recommended-latest"]],
   },

@@ -1,0 +1,346 @@
+import { Call } from "./call.ts";
+import type { Id, MatchEnded, MatchFound, Notice, Privacy } from "./contract.ts";
+import { MediaUnavailable } from "./media.ts";
+import { Signaling, type SignalingOptions } from "./signaling.ts";
+import type { Failure, News, Phase, Snapshot } from "./snapshot.ts";
+
+/** Whom to look for, and how. */
+export interface Wishes {
+  /** At most 10, of at most 30 characters each. */
+  interests: string[];
+  privacy: Privacy;
+}
+
+const NEWS_OF: Record<MatchEnded["reason"], News | undefined> = {
+  next: "partner_next",
+  left: "partner_left",
+  lost: "partner_lost",
+  expired: undefined,
+  drain: "draining",
+};
+
+/** A draining node comes back, or another takes over, within some seconds. */
+const DRAINED_MS = { after: 3000, spread: 3000 };
+
+/**
+ * Talks to one stranger after another.
+ *
+ * Holds the socket, the camera and the call; a page only subscribes and shows `snapshot`.
+ */
+export class Stranger {
+  readonly #signaling: Signaling;
+  readonly #listeners = new Set<() => void>();
+  #snapshot: Snapshot;
+  #wishes: Wishes = { interests: [], privacy: "all" };
+  #live = false;
+  /** Counts starts and stops, so that what was begun before is known to be stale. */
+  #run = 0;
+  #greeted = false;
+  #ended = false;
+  #failure: Failure | undefined;
+  #news: News | undefined;
+  #stream: MediaStream | undefined;
+  #call: Call | undefined;
+  #microphone = true;
+  #camera = true;
+  #startedAt = 0;
+  #firstFrameMs: number | undefined;
+  #drained: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(options: SignalingOptions) {
+    const signaling = new Signaling(options);
+    this.#signaling = signaling;
+    signaling.on("hello", () => {
+      this.#greet();
+    });
+    signaling.on("down", () => {
+      this.#publish();
+    });
+    signaling.on("unreachable", () => {
+      this.#unreachable();
+    });
+    signaling.on("outdated", () => {
+      this.#fail("page_outdated");
+    });
+    signaling.on("match.found", (found) => {
+      this.#found(found);
+    });
+    signaling.on("match.start", ({ pair }) => {
+      this.#callOf(pair)?.open();
+    });
+    signaling.on("signal", (signal) => {
+      this.#callOf(signal.pair)?.receive(signal);
+    });
+    signaling.on("match.ended", (ended) => {
+      this.#matchEnded(ended);
+    });
+    signaling.on("notice", (notice) => {
+      this.#noticed(notice);
+    });
+    this.#snapshot = this.#look();
+  }
+
+  /** What to show now; the same object until something changes. */
+  get snapshot(): Snapshot {
+    return this.#snapshot;
+  }
+
+  /** Calls the listener after each change; returns what removes it. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  /**
+   * Opens camera and socket at the same time and looks for a partner as soon as both are there.
+   *
+   * The session owns the stream and stops its tracks in the end. Does nothing while one is live.
+   */
+  async start(openMedia: () => Promise<MediaStream>, wishes: Wishes): Promise<void> {
+    if (this.#live) return;
+    const run = ++this.#run;
+    this.#live = true;
+    this.#wishes = wishes;
+    this.#startedAt = performance.now();
+    this.#failure = this.#news = this.#firstFrameMs = undefined;
+    this.#greeted = this.#ended = false;
+    this.#signaling.connect();
+    this.#publish();
+    try {
+      const stream = await openMedia();
+      if (run === this.#run) this.#take(stream);
+      else stopTracks(stream);
+    } catch (error) {
+      if (run === this.#run) this.#fail(problemOf(error));
+    }
+  }
+
+  /** Leaves the partner, if there is one, and looks for another. */
+  next(): void {
+    if (!this.#live || this.#failure !== undefined) return;
+    const left = this.#call?.pair;
+    this.#ended = false;
+    this.#news = undefined;
+    this.#hangUp();
+    if (left === undefined) void this.#join();
+    else void this.#leaveFor(left);
+    this.#publish();
+  }
+
+  /** Ends the session; camera and socket are closed. */
+  stop(): void {
+    if (!this.#live) return;
+    this.#failure = this.#news = undefined;
+    this.#close();
+    this.#publish();
+  }
+
+  /** Changes the wishes: at once while waiting, else for the next partner. */
+  update(wishes: Wishes): void {
+    this.#wishes = wishes;
+    void this.#join();
+  }
+
+  setMicrophone(on: boolean): void {
+    this.#microphone = on;
+    this.#applySwitches();
+    this.#publish();
+  }
+
+  setCamera(on: boolean): void {
+    this.#camera = on;
+    this.#applySwitches();
+    this.#publish();
+  }
+
+  /** A page that shows the remote stream reports its first frame, on the clock of `performance.now`. */
+  frameDecoded(stream: MediaStream, at: number): void {
+    if (stream === this.#call?.remoteStream) this.#call.frameDecoded(at);
+  }
+
+  #take(stream: MediaStream): void {
+    this.#stream = stream;
+    this.#applySwitches();
+    for (const track of stream.getVideoTracks()) {
+      track.onended = () => {
+        this.#fail("camera_lost");
+      };
+    }
+    void this.#join();
+    this.#publish();
+  }
+
+  /** A greeting means a new session: whatever pair there was is gone on the server. */
+  #greet(): void {
+    this.#news = this.#call && "partner_lost";
+    this.#hangUp();
+    this.#greeted = true;
+    this.#failure = undefined;
+    void this.#join();
+    this.#publish();
+  }
+
+  #unreachable(): void {
+    if (!this.#greeted) this.#failure = "server_unreachable";
+    this.#publish();
+  }
+
+  /** Joins the queue when nothing stands against it; what is sent twice is an update. */
+  async #join(): Promise<void> {
+    const searching = this.#stream !== undefined && this.#call === undefined && !this.#ended;
+    const { session } = this.#signaling;
+    if (!searching || session === undefined) return;
+    const answer = await this.#signaling.request("queue.join", this.#queueJoin());
+    if (answer.ok || session !== this.#signaling.session) return;
+    if (answer.code === "unanswered") this.#signaling.reconnect();
+    if (answer.code === "draining" && this.#drained === undefined) {
+      this.#comeBack(DRAINED_MS.after + Math.random() * DRAINED_MS.spread);
+    }
+  }
+
+  async #leaveFor(pair: Id): Promise<void> {
+    const answer = await this.#signaling.request("match.next", { pair, join: this.#queueJoin() });
+    if (!answer.ok) await this.#join();
+  }
+
+  #queueJoin() {
+    return { mode: "video" as const, ...this.#wishes };
+  }
+
+  #found(found: MatchFound): void {
+    this.#hangUp();
+    if (this.#stream === undefined || this.#ended) return;
+    const { privacy } = this.#wishes;
+    const call = new Call({ signaling: this.#signaling, found, stream: this.#stream, privacy });
+    this.#call = call;
+    call.on("changed", () => {
+      this.#callChanged(call);
+    });
+    void this.#signaling.request("match.accept", { pair: found.pair });
+    this.#publish();
+  }
+
+  #callOf(pair: Id): Call | undefined {
+    return this.#call?.pair === pair ? this.#call : undefined;
+  }
+
+  #callChanged(call: Call): void {
+    if (call !== this.#call) return;
+    if (call.state === "connected") this.#news = undefined;
+    if (call.firstFrameAt !== undefined) {
+      this.#firstFrameMs ??= Math.round(call.firstFrameAt - this.#startedAt);
+    }
+    if (call.state === "failed") {
+      this.#ended = true;
+      this.#news = "call_failed";
+      this.#hangUp();
+      void this.#signaling.request("match.leave", { pair: call.pair });
+    }
+    this.#publish();
+  }
+
+  #matchEnded({ pair, reason, state }: MatchEnded): void {
+    if (this.#callOf(pair) !== undefined) {
+      this.#hangUp();
+      this.#news = NEWS_OF[reason] ?? this.#news;
+    }
+    if (state === "idle") void this.#join();
+    this.#publish();
+  }
+
+  #noticed({ reconnectInMs }: Notice): void {
+    this.#comeBack(reconnectInMs);
+  }
+
+  /** Takes a new socket later, unless a call is on by then: its end asks again. */
+  #comeBack(ms: number): void {
+    this.#news = "draining";
+    clearTimeout(this.#drained);
+    this.#drained = setTimeout(() => {
+      this.#drained = undefined;
+      if (this.#call === undefined) this.#signaling.reconnect();
+    }, ms);
+    this.#publish();
+  }
+
+  #fail(failure: Failure): void {
+    this.#close();
+    this.#failure = failure;
+    this.#publish();
+  }
+
+  #close(): void {
+    this.#run += 1;
+    this.#live = false;
+    clearTimeout(this.#drained);
+    this.#drained = undefined;
+    void this.#signaling.request("bye", {});
+    this.#hangUp();
+    this.#signaling.close();
+    if (this.#stream !== undefined) stopTracks(this.#stream);
+    this.#stream = undefined;
+  }
+
+  #hangUp(): void {
+    this.#call?.close();
+    this.#call = undefined;
+  }
+
+  #applySwitches(): void {
+    for (const track of this.#stream?.getAudioTracks() ?? []) track.enabled = this.#microphone;
+    for (const track of this.#stream?.getVideoTracks() ?? []) track.enabled = this.#camera;
+  }
+
+  #phase(): Phase {
+    if (this.#failure !== undefined) return "error";
+    if (!this.#live) return "idle";
+    if (this.#ended) return "ended";
+    if (this.#signaling.session === undefined && this.#greeted) return "reconnecting";
+    switch (this.#call?.state) {
+      case undefined:
+      case "failed":
+        return this.#stream !== undefined && this.#greeted ? "waiting" : "starting";
+      case "connecting":
+      case "connected":
+      case "reconnecting":
+        return this.#call.state;
+    }
+  }
+
+  #look(): Snapshot {
+    const call = this.#call;
+    return {
+      phase: this.#phase(),
+      live: this.#live,
+      failure: this.#failure,
+      news: this.#news,
+      pair: call?.pair,
+      common: call?.common ?? [],
+      path: call?.path,
+      relayUnavailable: call?.relayUnavailable ?? false,
+      localStream: this.#stream,
+      remoteStream: call?.remoteStream,
+      microphone: this.#microphone,
+      camera: this.#camera,
+      firstFrameMs: this.#firstFrameMs,
+    };
+  }
+
+  #publish(): void {
+    this.#snapshot = this.#look();
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+function stopTracks(stream: MediaStream): void {
+  for (const track of stream.getTracks()) {
+    track.onended = null;
+    track.stop();
+  }
+}
+
+function problemOf(error: unknown): Failure {
+  return error instanceof MediaUnavailable ? error.problem : "camera_busy";
+}

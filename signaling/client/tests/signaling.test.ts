@@ -1,0 +1,192 @@
+import { afterEach, beforeEach, describe, expect, it, onTestFinished, vi } from "vitest";
+
+import type { ServerEvents, SignalBody } from "../src/contract.ts";
+import { Signaling, type SignalingEvents } from "../src/signaling.ts";
+import { fixture, fixtures } from "./support/schema.ts";
+import { ScriptedServer } from "./support/server.ts";
+
+const PAIR = "pairAAAAAAAAAAAAAAAAA_";
+const END: SignalBody = { gen: 0, end: true };
+
+describe("a session", () => {
+  let server: ScriptedServer;
+  let signaling: Signaling;
+
+  beforeEach(async () => {
+    server = await ScriptedServer.listen();
+    signaling = await connected(server);
+  });
+
+  it("hands every event of the contract on", async () => {
+    for (const { event, valid } of fixtures("server")) {
+      if (event === "hello") continue;
+      for (const { payload } of valid) {
+        const name = event as keyof ServerEvents;
+        const next = once(signaling, name);
+        server.send(name, payload as ServerEvents[typeof name]);
+        expect(await next).toEqual({ ...(payload as object), seq: expect.any(Number) as number });
+      }
+    }
+  });
+
+  it("hears an event once when the server sends it twice", async () => {
+    const started: unknown[] = [];
+    signaling.on("match.start", (start) => started.push(start.pair));
+    server.send("match.start", { pair: PAIR });
+    server.skipSeq(-1);
+    server.send("match.start", { pair: PAIR });
+    const ended = once(signaling, "match.ended");
+    server.send("match.ended", { pair: PAIR, reason: "left", state: "idle" });
+    await ended;
+    expect(started).toEqual([PAIR]);
+  });
+
+  it("begins a new session when an event is missing", async () => {
+    server.skipSeq(1);
+    server.send("match.start", { pair: PAIR });
+    await once(signaling, "down");
+    await server.greeted(2);
+  });
+
+  it("asks again after the time that the server names", async () => {
+    let asked = 0;
+    server.answers["match.accept"] = () =>
+      ++asked === 1 ? { ok: false, code: "rate_limited", retryAfterMs: 20 } : { ok: true };
+    expect(await signaling.request("match.accept", { pair: PAIR })).toEqual({ ok: true });
+    expect(asked).toBe(2);
+  });
+
+  it("does not wait for the answer of a server that went away", async () => {
+    server.answers["queue.join"] = () => undefined;
+    const answer = signaling.request("queue.join", {
+      mode: "video",
+      interests: [],
+      privacy: "all",
+    });
+    await server.got("queue.join");
+    server.cut();
+    expect(await answer).toEqual({ ok: false, code: "unanswered" });
+  });
+
+  it("comes back by itself after the server closed the socket", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0);
+    server.disconnect();
+    await once(signaling, "down");
+    await server.greeted(2);
+  });
+
+  describe("sends signals", () => {
+    it("numbered through all pairs", async () => {
+      signaling.signal(PAIR, END);
+      signaling.signal("pairBAAAAAAAAAAAAAAAA_", END);
+      await server.got("signal", 2);
+      expect(server.all("signal").map(({ seq }) => seq)).toEqual([1, 2]);
+    });
+
+    it("again in order when one was not taken", async () => {
+      const refusals = [{ ok: false, code: "rate_limited", retryAfterMs: 20 }] as const;
+      let expected = 1;
+      server.answers.signal = ({ seq }) => {
+        if (server.all("signal").length === 1) return refusals[0];
+        if (seq !== expected) return { ok: false, code: "out_of_order", expectedSeq: expected };
+        expected += 1;
+        return { ok: true };
+      };
+      for (let i = 0; i < 3; i += 1) signaling.signal(PAIR, END);
+      await server.until(() => expected === 4);
+      expect(server.all("signal").map(({ seq }) => seq)).toEqual([1, 2, 3, 1, 2, 3]);
+    });
+
+    it("past one that was refused for good", async () => {
+      server.answers.signal = ({ seq }) =>
+        seq === 1 ? { ok: false, code: "not_in_pair" } : { ok: true };
+      signaling.signal(PAIR, END);
+      signaling.signal(PAIR, END);
+      await server.got("signal", 2);
+      const done = await signaling.request("queue.leave", {});
+      expect(done.ok).toBe(true);
+      expect(server.all("signal")).toHaveLength(2);
+    });
+
+    it("from one again in a new session", async () => {
+      signaling.signal(PAIR, END);
+      await server.got("signal");
+      server.cut();
+      await once(signaling, "down");
+      await once(signaling, "hello");
+      signaling.signal(PAIR, END);
+      expect(await server.got("signal", 2)).toMatchObject({ seq: 1 });
+    });
+  });
+});
+
+describe("a server that cannot be reached", () => {
+  afterEach(() => {
+    vi.useRealTimers();
+    vi.unstubAllGlobals();
+  });
+
+  it("is tried at once when the browser is online again", async () => {
+    const browser = new EventTarget();
+    vi.stubGlobal("window", browser);
+    const server = await ScriptedServer.listen();
+    await server.close();
+    const signaling = open(server.url);
+    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    signaling.connect();
+    await once(signaling, "unreachable");
+    const back = await ScriptedServer.listen(server.port);
+    const greeting = once(signaling, "hello");
+    browser.dispatchEvent(new Event("online"));
+    expect(await greeting).toMatchObject(fixture("hello"));
+    expect(back.sessions).toBe(1);
+  });
+
+  it("is not tried again when it speaks another version", async () => {
+    const server = await ScriptedServer.listen();
+    server.refuse = "unsupported_version";
+    const signaling = open(server.url);
+    signaling.connect();
+    await once(signaling, "outdated");
+    expect(signaling.session).toBeUndefined();
+  });
+
+  it("is tried again when it refuses for now", async () => {
+    vi.spyOn(Math, "random").mockReturnValue(0);
+    const server = await ScriptedServer.listen();
+    server.refuse = "draining";
+    const signaling = open(server.url);
+    signaling.connect();
+    await once(signaling, "unreachable");
+    server.refuse = undefined;
+    await once(signaling, "hello");
+  });
+});
+
+function open(url: string): Signaling {
+  const signaling = new Signaling({ url });
+  onTestFinished(() => {
+    signaling.close();
+  });
+  return signaling;
+}
+
+async function connected(server: ScriptedServer): Promise<Signaling> {
+  const signaling = open(server.url);
+  const greeting = once(signaling, "hello");
+  signaling.connect();
+  await greeting;
+  return signaling;
+}
+
+function once<E extends keyof SignalingEvents>(
+  signaling: Signaling,
+  event: E,
+): Promise<SignalingEvents[E]> {
+  return new Promise((resolve) => {
+    const off = signaling.on(event, (payload) => {
+      off();
+      resolve(payload);
+    });
+  });
+}
