@@ -1,25 +1,35 @@
 //! The long-term credential mechanism (RFC 8489 §9.2) with TURN REST names.
 
+mod algorithm;
 mod nonce;
 
 use std::{collections::HashMap, net::SocketAddr};
 
-use stun::integrity::MessageIntegrity;
 use turnpike_relay_api::credential::{self, Username};
 use zeroize::Zeroizing;
 
+use algorithm::{Algorithm, Key};
 pub(crate) use nonce::Nonces;
 
-use crate::{AuthFailure, Now, wire::Request};
+use crate::{
+    AuthFailure, Now,
+    wire::{Mac, Request, Response},
+};
 
-/// MD5(username ":" realm ":" password): what is kept instead of a password (RFC 8489 §9.2.2).
-pub(crate) type Key = [u8; 16];
-
-/// Who sent a request.
+/// Who sent a request, and how it was signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) username: Box<str>,
-    pub(crate) key: Key,
+    key: Key,
+    /// The MAC of answers.
+    mac: Mac,
+}
+
+impl User {
+    /// Signs an answer the way this user's request was.
+    pub(crate) fn sign(&self, response: Response) -> Vec<u8> {
+        response.signed(self.mac, self.key.bytes())
+    }
 }
 
 /// Why a request is not let in, and so how it is answered.
@@ -27,7 +37,7 @@ pub(crate) struct User {
 pub(crate) enum Refusal {
     /// No MESSAGE-INTEGRITY: 401 with REALM and NONCE, the usual first answer.
     Challenge,
-    /// 400 alone.
+    /// Something is missing beside the MAC, or the password algorithms were tampered with: 400 alone.
     Incomplete,
     /// 401 with REALM and NONCE.
     Unauthorized(AuthFailure),
@@ -40,7 +50,7 @@ pub(crate) enum Refusal {
 pub(crate) struct Authenticator {
     realm: String,
     secrets: Vec<Zeroizing<Vec<u8>>>,
-    static_users: HashMap<String, Key>,
+    static_users: HashMap<String, [Key; 2]>,
     nonces: Nonces,
 }
 
@@ -54,19 +64,19 @@ impl Authenticator {
         let static_users = static_users
             .into_iter()
             .map(|(name, password)| {
-                let key = long_term_key(&name, &realm, &password);
-                (name, key)
+                let keys = Algorithm::OFFERED.map(|algorithm| algorithm.key(&name, &realm, &password));
+                (name, keys)
             })
             .collect();
         Self { realm, secrets, static_users, nonces }
     }
 
-    pub(crate) fn realm(&self) -> &str {
-        &self.realm
-    }
-
-    pub(crate) fn nonce(&self, now: Now, client: SocketAddr) -> String {
-        self.nonces.issue(now.unix, client)
+    /// Adds what a client needs to try again: REALM, NONCE, PASSWORD-ALGORITHMS.
+    pub(crate) fn challenge(&self, now: Now, client: SocketAddr, error: Response) -> Response {
+        error
+            .realm(&self.realm)
+            .nonce(&self.nonces.issue(now.unix, client))
+            .password_algorithms(&Algorithm::list())
     }
 
     /// Checks a request in the order of RFC 8489 §9.2.4. A stale nonce is told only to who knows the password.
@@ -77,17 +87,16 @@ impl Authenticator {
         &self,
         now: Now,
         client: SocketAddr,
-        request: &mut Request,
+        request: &mut Request<'_>,
         known: Option<&User>,
     ) -> Result<User, Refusal> {
-        if !request.is_signed() {
-            return Err(Refusal::Challenge);
-        }
+        let Some(mac) = request.mac() else { return Err(Refusal::Challenge) };
         let (Some(username), Some(realm), Some(nonce)) =
             (request.username(), request.realm(), request.nonce())
         else {
             return Err(Refusal::Incomplete);
         };
+        let Ok((algorithm, named)) = Algorithm::chosen(request) else { return Err(Refusal::Incomplete) };
         if realm != self.realm.as_bytes() {
             return Err(Refusal::Unauthorized(AuthFailure::Realm));
         }
@@ -96,18 +105,18 @@ impl Authenticator {
             Ok(name) => name.into(),
             Err(_) => return Err(Refusal::Unauthorized(AuthFailure::UnknownUser)),
         };
-        let keys = match known.filter(|user| user.username == username) {
+        let keys = match known.filter(|user| user.username == username && user.key.algorithm() == algorithm) {
             Some(user) => vec![user.key],
-            None => self.keys(&username),
+            None => self.keys(&username, algorithm),
         };
         if keys.is_empty() {
             return Err(Refusal::Unauthorized(AuthFailure::UnknownUser));
         }
-        let Some(key) = keys.into_iter().find(|key| request.verify(key)) else {
+        let Some(key) = keys.into_iter().find(|key| request.verify(key.bytes())) else {
             return Err(Refusal::Unauthorized(AuthFailure::Integrity));
         };
         match fresh {
-            true => Ok(User { username, key }),
+            true => Ok(User { username, key, mac: if named { Mac::Sha256 } else { mac } }),
             false => Err(Refusal::StaleNonce),
         }
     }
@@ -121,19 +130,14 @@ impl Authenticator {
         self.static_users.contains_key(username)
     }
 
-    fn keys(&self, username: &str) -> Vec<Key> {
-        if let Some(key) = self.static_users.get(username) {
-            return vec![*key];
+    fn keys(&self, username: &str, algorithm: Algorithm) -> Vec<Key> {
+        if let Some(keys) = self.static_users.get(username) {
+            return keys.iter().copied().filter(|key| key.algorithm() == algorithm).collect();
         }
         if Username::parse(username).is_none() {
             return Vec::new();
         }
         let passwords = self.secrets.iter().map(|secret| credential::password(secret, username));
-        passwords.map(|password| long_term_key(username, &self.realm, &password)).collect()
+        passwords.map(|password| algorithm.key(username, &self.realm, &password)).collect()
     }
-}
-
-fn long_term_key(username: &str, realm: &str, password: &str) -> Key {
-    let key = MessageIntegrity::new_long_term_integrity(username.into(), realm.into(), password.into());
-    key.0.try_into().expect("MD5 gives 16 bytes")
 }

@@ -44,7 +44,7 @@ impl Server {
         now: Now,
         five_tuple: &FiveTuple,
         index: Option<u32>,
-        request: &mut Request,
+        request: &mut Request<'_>,
         reply: &mut Vec<u8>,
     ) -> ClientVerdict {
         let allocation = index.map(|index| self.key(index));
@@ -56,7 +56,7 @@ impl Server {
                 return ClientVerdict::Reply { allocation };
             }
         };
-        let key = user.key;
+        let signer = user.clone();
         let answer = match (request.unknown.is_empty(), request.method) {
             (false, _) => Err(ErrorCode::UnknownAttribute),
             (true, Method::Allocate) => match self.allocate(now, five_tuple, index, request, user) {
@@ -76,7 +76,7 @@ impl Server {
                 _ => error,
             }
         });
-        reply.extend_from_slice(&response.signed(&key));
+        reply.extend_from_slice(&signer.sign(response));
         ClientVerdict::Reply { allocation }
     }
 
@@ -85,7 +85,7 @@ impl Server {
         &mut self,
         now: Now,
         index: Option<u32>,
-        request: &Request,
+        request: &Request<'_>,
         user: &User,
         method: Method,
     ) -> Answer {
@@ -106,7 +106,7 @@ impl Server {
         &self,
         now: Now,
         five_tuple: &FiveTuple,
-        request: &mut Request,
+        request: &mut Request<'_>,
         known: Option<&User>,
     ) -> Result<User, Refusal> {
         let user = self.authenticator.authenticate(now, five_tuple.client, request, known)?;
@@ -124,7 +124,7 @@ impl Server {
         &mut self,
         now: Now,
         five_tuple: &FiveTuple,
-        request: &Request,
+        request: &Request<'_>,
         refusal: Refusal,
         reply: &mut Vec<u8>,
     ) {
@@ -140,9 +140,7 @@ impl Server {
         let error = Response::bare_error(request.method, request.transaction_id, code);
         let error = match code {
             ErrorCode::BadRequest => error,
-            _ => error
-                .realm(self.authenticator.realm())
-                .nonce(&self.authenticator.nonce(now, five_tuple.client)),
+            _ => self.authenticator.challenge(now, five_tuple.client, error),
         };
         reply.extend_from_slice(&error.unsigned());
     }

@@ -187,7 +187,7 @@ impl Server {
         };
         let to = allocation.five_tuple;
         let message =
-            Response::error(Method::Allocate, allocation.transaction_id, code).signed(&allocation.user.key);
+            allocation.user.sign(Response::error(Method::Allocate, allocation.transaction_id, code));
         self.counters.allocation_failures.count(code);
         self.by_five_tuple.remove(&to);
         self.vacate(key.index);

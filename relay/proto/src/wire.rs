@@ -3,10 +3,12 @@
 pub(crate) mod attribute;
 pub(crate) mod channel_data;
 mod indication;
+mod integrity;
 mod request;
 mod response;
 
 pub(crate) use indication::{Send, data_indication};
+pub(crate) use integrity::Mac;
 pub(crate) use request::Request;
 pub(crate) use response::{Response, binding_success};
 
@@ -57,7 +59,8 @@ impl<'a> Message<'a> {
 
     /// Walks the attributes, checks their bounds and FINGERPRINT, and finds where what is believed ends.
     pub(crate) fn scan(&self) -> Result<Scan, DropReason> {
-        let mut scan = Scan { integrity: None, end: self.bytes.len(), unknown: Vec::new() };
+        let mut scan =
+            Scan { integrity: None, integrity_sha256: None, end: self.bytes.len(), unknown: Vec::new() };
         let mut offset = HEADER_LEN;
         while offset < self.bytes.len() {
             let (kind, value) = attribute_at(self.bytes, offset).ok_or(DropReason::Malformed)?;
@@ -72,6 +75,11 @@ impl<'a> Message<'a> {
                         return Err(DropReason::Fingerprint);
                     }
                     scan.end = scan.end.min(offset);
+                }
+                _ if scan.integrity_sha256.is_some() => {}
+                attribute::MESSAGE_INTEGRITY_SHA256 => {
+                    scan.integrity_sha256 = Some(offset);
+                    scan.end = if scan.integrity.is_some() { scan.end } else { next };
                 }
                 _ if scan.integrity.is_some() => {}
                 attribute::MESSAGE_INTEGRITY => {
@@ -103,10 +111,12 @@ impl<'a> Message<'a> {
 pub(crate) struct Scan {
     /// Offset of MESSAGE-INTEGRITY.
     pub(crate) integrity: Option<usize>,
-    /// End of what is believed: attributes after MESSAGE-INTEGRITY are ignored (RFC 8489 §14.5), FINGERPRINT is checked
-    /// already.
+    /// Offset of MESSAGE-INTEGRITY-SHA256, which may stand behind MESSAGE-INTEGRITY.
+    pub(crate) integrity_sha256: Option<usize>,
+    /// End of what is believed: attributes after the first integrity attribute are ignored (RFC 8489 §14.5, §14.6),
+    /// FINGERPRINT is checked already.
     pub(crate) end: usize,
-    /// Types that must be understood and are not, in front of MESSAGE-INTEGRITY (RFC 8489 §6.3.1).
+    /// Types that must be understood and are not, in front of the integrity attribute (RFC 8489 §6.3.1).
     pub(crate) unknown: Vec<u16>,
 }
 

@@ -12,8 +12,8 @@ use subtle::ConstantTimeEq as _;
 
 /// The nonce cookie of RFC 8489 §9.2.
 const COOKIE: &str = "obMatJos2";
-/// No security features are offered (RFC 8489 §18.1).
-const FEATURES: &str = "AAAA";
+/// Password algorithms are offered: bit 0, the leftmost of 24 (RFC 8489 §18.1).
+const FEATURES: &str = "gAAA";
 /// RFC 8656 §5: a nonce dies within an hour. Firefox deallocates once, without a retry: a shorter life would leave its
 /// allocation up.
 const LIFE_SECONDS: u64 = 3600;
@@ -87,7 +87,7 @@ mod tests {
     fn a_nonce_is_28_characters_and_starts_with_the_cookie_and_its_bits() {
         let nonce = Nonces::new([7; 32]).issue(NOW, client(1));
         assert_eq!(nonce.len(), 28);
-        assert!(nonce.starts_with("obMatJos2AAAA"), "{nonce}");
+        assert!(nonce.starts_with("obMatJos2gAAA"), "{nonce}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ impl Server {
         now: Now,
         five_tuple: &FiveTuple,
         index: Option<u32>,
-        request: &Request,
+        request: &Request<'_>,
         user: User,
     ) -> Result<Option<Response>, ErrorCode> {
         if let Some(index) = index {
@@ -51,8 +51,8 @@ impl Server {
 
     /// The signed success of an allocation whose relay socket is bound.
     pub(crate) fn allocate_success(&mut self, index: u32) -> Vec<u8> {
-        let key = self.at(index).user.key;
-        self.allocate_answer(index).signed(&key)
+        let answer = self.allocate_answer(index);
+        self.at(index).user.sign(answer)
     }
 
     fn allocate_answer(&mut self, index: u32) -> Response {
@@ -68,7 +68,7 @@ impl Server {
 }
 
 /// EVEN-PORT and RESERVATION-TOKEN, which exclude each other and the address families.
-fn port_request(request: &Request) -> Result<PortRequest, ErrorCode> {
+fn port_request(request: &Request<'_>) -> Result<PortRequest, ErrorCode> {
     let even = request.even_port().map_err(|_| ErrorCode::BadRequest)?;
     let token = request.reservation_token().map_err(|_| ErrorCode::BadRequest)?;
     let families = request.requested_family().is_some() || request.asks_for_second_family();

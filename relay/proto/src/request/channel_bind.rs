@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Server {
-    pub(super) fn channel_bind(&mut self, now: Now, index: u32, request: &Request) -> Answer {
+    pub(super) fn channel_bind(&mut self, now: Now, index: u32, request: &Request<'_>) -> Answer {
         let number = request.channel_number().ok().flatten().ok_or(ErrorCode::BadRequest)?;
         let peer = request.peer().ok().flatten().ok_or(ErrorCode::BadRequest)?;
         let last = if self.config.rfc5766_channel_numbers { 0x7FFF } else { 0x4FFF };

@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Server {
-    pub(super) fn create_permission(&mut self, now: Now, index: u32, request: &Request) -> Answer {
+    pub(super) fn create_permission(&mut self, now: Now, index: u32, request: &Request<'_>) -> Answer {
         let peers: Result<Vec<IpAddr>, _> = request.peers().map(|peer| peer.map(|peer| peer.ip())).collect();
         let peers = peers.map_err(|_| ErrorCode::BadRequest)?;
         if peers.is_empty() {

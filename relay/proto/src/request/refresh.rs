@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Server {
-    pub(super) fn refresh(&mut self, now: Now, index: u32, request: &Request) -> Answer {
+    pub(super) fn refresh(&mut self, now: Now, index: u32, request: &Request<'_>) -> Answer {
         let family = if self.at(index).relayed.is_ipv4() { 1 } else { 2 };
         if request.requested_family().is_some_and(|asked| asked != Some(family)) {
             return Err(ErrorCode::PeerAddressFamilyMismatch);

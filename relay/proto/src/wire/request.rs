@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use stun::{
     attributes::AttrType,
-    integrity::MessageIntegrity,
     message::{Getter, Message as Decoded},
 };
 use turn::proto::{
@@ -12,40 +11,43 @@ use turn::proto::{
     reqtrans::RequestedTransport, rsrvtoken::ReservationToken,
 };
 
-use super::{Message, Method, Scan, TransactionId, attribute};
-
-/// MESSAGE-INTEGRITY is an HMAC-SHA1 (RFC 8489 §14.5).
-const INTEGRITY_LEN: usize = 20;
+use super::{
+    Message, Method, Scan, TransactionId, attribute,
+    integrity::{self, Mac},
+};
 
 /// An attribute that is there, and wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Invalid;
 
-/// A request, cut off behind MESSAGE-INTEGRITY.
+/// A request, cut off behind its first integrity attribute.
 #[derive(Debug)]
-pub(crate) struct Request {
+pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) transaction_id: TransactionId,
     /// Types that must be understood and are not.
     pub(crate) unknown: Vec<u16>,
-    signed: bool,
+    /// The strongest MAC that is there, and its offset.
+    mac: Option<(Mac, usize)>,
+    bytes: &'a [u8],
     decoded: Decoded,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// Decodes into `scratch`, which [`Self::into_scratch`] gives back.
-    pub(crate) fn decode(message: &Message<'_>, scan: Scan, mut scratch: Decoded) -> Self {
+    pub(crate) fn decode(message: &Message<'a>, scan: Scan, mut scratch: Decoded) -> Self {
         scratch.raw.clear();
         scratch.raw.extend_from_slice(&message.bytes[..scan.end]);
         let length = (scan.end - super::HEADER_LEN) as u16;
         scratch.raw[2..4].copy_from_slice(&length.to_be_bytes());
         scratch.decode().expect("the scan has checked every attribute");
-        let integrity = scan.integrity.and_then(|offset| super::attribute_at(message.bytes, offset));
+        let sha1 = scan.integrity.map(|offset| (Mac::Sha1, offset));
         Self {
             method: message.method,
             transaction_id: message.transaction_id,
             unknown: scan.unknown,
-            signed: integrity.is_some_and(|(_, value)| value.len() == INTEGRITY_LEN),
+            mac: scan.integrity_sha256.map(|offset| (Mac::Sha256, offset)).or(sha1),
+            bytes: message.bytes,
             decoded: scratch,
         }
     }
@@ -54,14 +56,28 @@ impl Request {
         self.decoded
     }
 
-    /// Whether MESSAGE-INTEGRITY is there.
-    pub(crate) fn is_signed(&self) -> bool {
-        self.value(attribute::MESSAGE_INTEGRITY).is_some()
+    /// The MAC that has to be right; MESSAGE-INTEGRITY-SHA256 where there are both.
+    pub(crate) fn mac(&self) -> Option<Mac> {
+        self.mac.map(|(mac, _)| mac)
     }
 
-    /// Checks MESSAGE-INTEGRITY, in constant time.
-    pub(crate) fn verify(&mut self, key: &[u8; 16]) -> bool {
-        self.signed && MessageIntegrity(key.to_vec()).check(&mut self.decoded).is_ok()
+    /// Checks the MAC, in constant time.
+    pub(crate) fn verify(&mut self, key: &[u8]) -> bool {
+        match self.mac {
+            Some((Mac::Sha1, _)) => integrity::check_sha1(&mut self.decoded, key),
+            Some((Mac::Sha256, offset)) => integrity::check_sha256(self.bytes, offset, key),
+            None => false,
+        }
+    }
+
+    /// PASSWORD-ALGORITHM's value (RFC 8489 §14.12).
+    pub(crate) fn password_algorithm(&self) -> Option<&[u8]> {
+        self.value(attribute::PASSWORD_ALGORITHM)
+    }
+
+    /// PASSWORD-ALGORITHMS' value (RFC 8489 §14.11).
+    pub(crate) fn password_algorithms(&self) -> Option<&[u8]> {
+        self.value(attribute::PASSWORD_ALGORITHMS)
     }
 
     pub(crate) fn username(&self) -> Option<&[u8]> {

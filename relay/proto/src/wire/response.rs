@@ -4,7 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use stun::{
     agent::TransactionId as StunTransactionId,
-    attributes::{ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE},
+    attributes::{ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE, AttrType},
     error_code::{ERROR_REASONS, ErrorCode as StunErrorCode, ErrorCodeAttribute},
     integrity::MessageIntegrity,
     message::{
@@ -17,7 +17,10 @@ use stun::{
 };
 use turn::proto::{lifetime::Lifetime, relayaddr::RelayedAddress, rsrvtoken::ReservationToken};
 
-use super::{MAGIC_COOKIE, Message, Method, TransactionId, attribute};
+use super::{
+    MAGIC_COOKIE, Message, Method, TransactionId, attribute,
+    integrity::{Mac, sign_sha256},
+};
 use crate::{ErrorCode, counters::Label as _};
 
 /// A STUN answer being put together, attribute by attribute.
@@ -51,6 +54,11 @@ impl Response {
         self.with(&TextAttribute::new(ATTR_NONCE, nonce.to_owned()))
     }
 
+    pub(crate) fn password_algorithms(mut self, algorithms: &[u8]) -> Self {
+        self.message.add(AttrType(attribute::PASSWORD_ALGORITHMS), algorithms);
+        self
+    }
+
     pub(crate) fn mapped(self, address: SocketAddr) -> Self {
         self.with(&XorMappedAddress { ip: address.ip(), port: address.port() })
     }
@@ -78,13 +86,20 @@ impl Response {
     }
 
     pub(crate) fn unknown_attributes(self, kinds: &[u16]) -> Self {
-        let kinds = kinds.iter().map(|kind| stun::attributes::AttrType(*kind)).collect();
+        let kinds = kinds.iter().map(|kind| AttrType(*kind)).collect();
         self.with(&UnknownAttributes(kinds))
     }
 
-    /// Adds MESSAGE-INTEGRITY and gives the bytes.
-    pub(crate) fn signed(self, key: &[u8; 16]) -> Vec<u8> {
-        self.with(&MessageIntegrity(key.to_vec())).unsigned()
+    /// Adds the MAC and gives the bytes.
+    pub(crate) fn signed(mut self, mac: Mac, key: &[u8]) -> Vec<u8> {
+        match mac {
+            Mac::Sha1 => self.with(&MessageIntegrity(key.to_vec())).unsigned(),
+            Mac::Sha256 => {
+                let tag = sign_sha256(&self.message.raw, key);
+                self.message.add(AttrType(attribute::MESSAGE_INTEGRITY_SHA256), &tag);
+                self.unsigned()
+            }
+        }
     }
 
     pub(crate) fn unsigned(self) -> Vec<u8> {

@@ -11,6 +11,7 @@ mod bad_input;
 mod channel;
 mod data;
 mod framing;
+mod integrity_sha256;
 mod metering;
 mod peer_policy;
 mod permission;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha1::Sha1;
+use sha2::Sha256;
 
 pub const BINDING: u16 = 0x0001;
 pub const ALLOCATE: u16 = 0x0003;
@@ -26,9 +27,12 @@ pub const XOR_RELAYED: u16 = 0x0016;
 pub const FAMILY: u16 = 0x0017;
 pub const EVEN_PORT: u16 = 0x0018;
 pub const TRANSPORT: u16 = 0x0019;
+pub const INTEGRITY_SHA256: u16 = 0x001C;
+pub const ALGORITHM: u16 = 0x001D;
 pub const XOR_MAPPED: u16 = 0x0020;
 pub const TOKEN: u16 = 0x0022;
 pub const SECOND_FAMILY: u16 = 0x8000;
+pub const ALGORITHMS: u16 = 0x8002;
 pub const SOFTWARE: u16 = 0x8022;
 pub const FINGERPRINT: u16 = 0x8028;
 
@@ -87,6 +91,13 @@ impl Builder {
         self.attr(INTEGRITY, &tag)
     }
 
+    pub fn integrity_sha256(mut self, key: &[u8]) -> Self {
+        self.set_length(36);
+        let tag = hmac_sha256(key, &self.bytes);
+        self.set_length(0);
+        self.attr(INTEGRITY_SHA256, &tag)
+    }
+
     pub fn fingerprint(mut self) -> Self {
         self.set_length(8);
         let sum = crc32fast::hash(&self.bytes) ^ 0x5354_554E;
@@ -109,6 +120,12 @@ pub fn channel_data(number: u16, payload: &[u8]) -> Vec<u8> {
 
 pub fn hmac(key: &[u8], bytes: &[u8]) -> Vec<u8> {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).unwrap();
+    mac.update(bytes);
+    mac.finalize().into_bytes().to_vec()
+}
+
+pub fn hmac_sha256(key: &[u8], bytes: &[u8]) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();
     mac.update(bytes);
     mac.finalize().into_bytes().to_vec()
 }
@@ -197,6 +214,13 @@ impl Parsed {
             _ => Ipv6Addr::from(<[u8; 16]>::try_from(octets).unwrap()).into(),
         };
         SocketAddr::new(ip, port)
+    }
+
+    /// Whether MESSAGE-INTEGRITY-SHA256 is there, alone and right.
+    pub fn is_signed_with_sha256_by(&self, key: &[u8]) -> bool {
+        let Some(tag) = self.get(INTEGRITY_SHA256) else { return false };
+        let offset = self.bytes.len() - 36;
+        self.get(INTEGRITY).is_none() && hmac_sha256(key, &self.bytes[..offset]) == tag
     }
 
     /// Whether MESSAGE-INTEGRITY is there and right.
