@@ -45,7 +45,10 @@ impl Server {
             return Err(DropReason::NoPermission);
         }
         let framed = match allocation.channel_to(from, now) {
-            Some(channel) => channel_data::header(channel.number, payload_len).map(|header| (header, 0)),
+            Some(channel) => {
+                let pad = channel_data::padding(allocation.five_tuple.transport, payload_len);
+                channel_data::header(channel.number, payload_len).map(|header| (header, pad))
+            }
             None => data_indication(from, &transaction_id, payload_len),
         };
         let (header, pad) = framed.ok_or(DropReason::TooLarge)?;

@@ -31,3 +31,4 @@ pub use output::{
 };
 pub use policy::{Denied, PeerPolicy};
 pub use server::Server;
+pub use wire::stream::{Frame, MAX_FRAME, next_frame};

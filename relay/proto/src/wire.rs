@@ -6,6 +6,7 @@ mod indication;
 mod integrity;
 mod request;
 mod response;
+pub(crate) mod stream;
 
 pub(crate) use indication::{Send, data_indication};
 pub(crate) use integrity::Mac;

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use crate::{DropReason, Header};
+use super::padded;
+use crate::{DropReason, Header, Transport};
 
 pub(crate) const HEADER_LEN: usize = 4;
 
@@ -23,4 +24,12 @@ pub(crate) fn header(number: u16, len: usize) -> Option<Header> {
     header.push(&number.to_be_bytes());
     header.push(&len.to_be_bytes());
     Some(header)
+}
+
+/// Zero bytes behind a payload: streams are padded to four bytes, datagrams need not be (RFC 8656 §12.5).
+pub(crate) fn padding(transport: Transport, len: usize) -> u8 {
+    match transport {
+        Transport::Udp => 0,
+        Transport::Tcp | Transport::Tls => (padded(len) - len) as u8,
+    }
 }

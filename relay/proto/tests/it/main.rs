@@ -16,3 +16,4 @@ mod metering;
 mod peer_policy;
 mod permission;
 mod refresh;
+mod stream;
