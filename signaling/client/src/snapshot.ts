@@ -15,7 +15,13 @@ export type Phase =
 export type Failure = MediaProblem | "camera_lost" | "server_unreachable" | "page_outdated";
 
 /** What happened last that the user should hear of. */
-export type News = "partner_next" | "partner_left" | "partner_lost" | "call_failed" | "draining";
+export type News =
+  | "partner_next"
+  | "partner_left"
+  | "partner_lost"
+  | "call_failed"
+  | "relay_unavailable"
+  | "draining";
 
 /** All that a page shows; a new object after every change. */
 export interface Snapshot {

@@ -1,6 +1,7 @@
 import { Call } from "./call.ts";
 import type { Id, MatchEnded, MatchFound, Notice, Privacy } from "./contract.ts";
 import { MediaUnavailable } from "./media.ts";
+import { OwnMedia, stopTracks } from "./own-media.ts";
 import { Signaling, type SignalingOptions } from "./signaling.ts";
 import type { Failure, News, Phase, Snapshot } from "./snapshot.ts";
 
@@ -29,6 +30,9 @@ const DRAINED_MS = { after: 3000, spread: 3000 };
  */
 export class Stranger {
   readonly #signaling: Signaling;
+  readonly #media = new OwnMedia(() => {
+    this.#fail("camera_lost");
+  });
   readonly #listeners = new Set<() => void>();
   #snapshot: Snapshot;
   #wishes: Wishes = { interests: [], privacy: "all" };
@@ -39,10 +43,7 @@ export class Stranger {
   #ended = false;
   #failure: Failure | undefined;
   #news: News | undefined;
-  #stream: MediaStream | undefined;
   #call: Call | undefined;
-  #microphone = true;
-  #camera = true;
   #startedAt = 0;
   #firstFrameMs: number | undefined;
   #drained: ReturnType<typeof setTimeout> | undefined;
@@ -110,8 +111,13 @@ export class Stranger {
     this.#publish();
     try {
       const stream = await openMedia();
-      if (run === this.#run) this.#take(stream);
-      else stopTracks(stream);
+      if (run !== this.#run) {
+        stopTracks(stream);
+        return;
+      }
+      this.#media.take(stream);
+      void this.#join();
+      this.#publish();
     } catch (error) {
       if (run === this.#run) this.#fail(problemOf(error));
     }
@@ -144,32 +150,18 @@ export class Stranger {
   }
 
   setMicrophone(on: boolean): void {
-    this.#microphone = on;
-    this.#applySwitches();
+    this.#media.microphone = on;
     this.#publish();
   }
 
   setCamera(on: boolean): void {
-    this.#camera = on;
-    this.#applySwitches();
+    this.#media.camera = on;
     this.#publish();
   }
 
   /** A page that shows the remote stream reports its first frame, on the clock of `performance.now`. */
   frameDecoded(stream: MediaStream, at: number): void {
     if (stream === this.#call?.remoteStream) this.#call.frameDecoded(at);
-  }
-
-  #take(stream: MediaStream): void {
-    this.#stream = stream;
-    this.#applySwitches();
-    for (const track of stream.getVideoTracks()) {
-      track.onended = () => {
-        this.#fail("camera_lost");
-      };
-    }
-    void this.#join();
-    this.#publish();
   }
 
   /** A greeting means a new session: whatever pair there was is gone on the server. */
@@ -189,7 +181,7 @@ export class Stranger {
 
   /** Joins the queue when nothing stands against it; what is sent twice is an update. */
   async #join(): Promise<void> {
-    const searching = this.#stream !== undefined && this.#call === undefined && !this.#ended;
+    const searching = this.#media.stream !== undefined && this.#call === undefined && !this.#ended;
     const { session } = this.#signaling;
     if (!searching || session === undefined) return;
     const answer = await this.#signaling.request("queue.join", this.#queueJoin());
@@ -211,9 +203,14 @@ export class Stranger {
 
   #found(found: MatchFound): void {
     this.#hangUp();
-    if (this.#stream === undefined || this.#ended) return;
+    const { stream } = this.#media;
+    if (stream === undefined || this.#ended) return;
     const { privacy } = this.#wishes;
-    const call = new Call({ signaling: this.#signaling, found, stream: this.#stream, privacy });
+    if (privacy === "relay" && found.ice.warning === "relay_unavailable") {
+      this.#giveUp(found.pair, "relay_unavailable");
+      return;
+    }
+    const call = new Call({ signaling: this.#signaling, found, stream, privacy });
     this.#call = call;
     call.on("changed", () => {
       this.#callChanged(call);
@@ -233,11 +230,17 @@ export class Stranger {
       this.#firstFrameMs ??= Math.round(call.firstFrameAt - this.#startedAt);
     }
     if (call.state === "failed") {
-      this.#ended = true;
-      this.#news = "call_failed";
-      this.#hangUp();
-      void this.#signaling.request("match.leave", { pair: call.pair });
+      this.#giveUp(call.pair, call.relayUnavailable ? "relay_unavailable" : "call_failed");
+    } else {
+      this.#publish();
     }
+  }
+
+  #giveUp(pair: Id, news: News): void {
+    this.#ended = true;
+    this.#news = news;
+    this.#hangUp();
+    void this.#signaling.request("match.leave", { pair });
     this.#publish();
   }
 
@@ -279,18 +282,12 @@ export class Stranger {
     void this.#signaling.request("bye", {});
     this.#hangUp();
     this.#signaling.close();
-    if (this.#stream !== undefined) stopTracks(this.#stream);
-    this.#stream = undefined;
+    this.#media.close();
   }
 
   #hangUp(): void {
     this.#call?.close();
     this.#call = undefined;
-  }
-
-  #applySwitches(): void {
-    for (const track of this.#stream?.getAudioTracks() ?? []) track.enabled = this.#microphone;
-    for (const track of this.#stream?.getVideoTracks() ?? []) track.enabled = this.#camera;
   }
 
   #phase(): Phase {
@@ -301,7 +298,7 @@ export class Stranger {
     switch (this.#call?.state) {
       case undefined:
       case "failed":
-        return this.#stream !== undefined && this.#greeted ? "waiting" : "starting";
+        return this.#media.stream !== undefined && this.#greeted ? "waiting" : "starting";
       case "connecting":
       case "connected":
       case "reconnecting":
@@ -320,10 +317,10 @@ export class Stranger {
       common: call?.common ?? [],
       path: call?.path,
       relayUnavailable: call?.relayUnavailable ?? false,
-      localStream: this.#stream,
+      localStream: this.#media.stream,
       remoteStream: call?.remoteStream,
-      microphone: this.#microphone,
-      camera: this.#camera,
+      microphone: this.#media.microphone,
+      camera: this.#media.camera,
       firstFrameMs: this.#firstFrameMs,
     };
   }
@@ -331,13 +328,6 @@ export class Stranger {
   #publish(): void {
     this.#snapshot = this.#look();
     for (const listener of [...this.#listeners]) listener();
-  }
-}
-
-function stopTracks(stream: MediaStream): void {
-  for (const track of stream.getTracks()) {
-    track.onended = null;
-    track.stop();
   }
 }
 

@@ -225,6 +225,15 @@ describe("the end of a call", () => {
     await shows({ phase: "waiting", news: undefined });
   });
 
+  it("comes at once when only the relay may be used and there is none", async () => {
+    void stranger.start(openMedia, { ...WISHES, privacy: "relay" });
+    await server.got("queue.join");
+    server.send("match.found", fixture("match.found", "relay unavailable"));
+    expect(await server.got("match.leave")).toEqual({ pair: FOUND.pair });
+    await shows({ phase: "ended", news: "relay_unavailable" });
+    expect(FakePeerConnection.all).toEqual([]);
+  });
+
   it("by stop says goodbye and closes everything", async () => {
     const pc = await inCall();
     stranger.stop();
