@@ -62,6 +62,12 @@ impl PublicAddress {
     }
 }
 
+impl fmt::Display for PublicAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.address, self.learned)
+    }
+}
+
 /// How the advertised address was learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Learned {
@@ -71,6 +77,16 @@ pub enum Learned {
     Interface(String),
     /// `run --dev`, or no interface has an address: this machine only.
     Loopback,
+}
+
+impl fmt::Display for Learned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Configured => f.write_str("as configured"),
+            Self::Interface(name) => write!(f, "found on interface {name}"),
+            Self::Loopback => f.write_str("this machine only"),
+        }
+    }
 }
 
 /// Secrets and keys.

@@ -1,0 +1,143 @@
+//! The whole way: file, environment, checks, secrets.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Config, ConfigError, Host, Place, Problem, PublicAddress, document,
+    resolve::{Purpose, Resolved, resolve},
+    secrets::{SecretError, is_open_to_all, make_secret, random_secret, read_keys, read_secrets},
+};
+
+/// What to load and for whom.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The file; without one, defaults under the user's own data folder.
+    pub file: Option<PathBuf>,
+    /// For clients on this machine only.
+    pub this_machine: bool,
+    /// What to do when there is no secret file yet.
+    pub missing_secret: MissingSecret,
+}
+
+/// What to do when there is no secret file yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MissingSecret {
+    /// Make it: a service starts.
+    Make,
+    /// Refuse: a credential under a new secret would be worth nothing.
+    Refuse,
+    /// Go on with a random one that is not kept: only a check.
+    StandIn,
+}
+
+/// A configuration ready for use.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The values.
+    pub config: Config,
+    /// The file that holds the secrets.
+    pub secret_file: PathBuf,
+    /// What the operator should know.
+    pub notes: Vec<Note>,
+}
+
+/// What is in order but worth knowing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// The advertised address is of use inside its own network only.
+    PrivateAddress(PublicAddress),
+    /// Any user of the machine can mint credentials.
+    SecretOpenToAll(PathBuf),
+    /// The secret file was missing and was made.
+    SecretMade(PathBuf),
+    /// The secret file is missing and is made at the first start.
+    SecretToBeMade(PathBuf),
+}
+
+impl Note {
+    /// Whether the operator should do something about it.
+    pub fn is_warning(&self) -> bool {
+        matches!(self, Self::PrivateAddress(_) | Self::SecretOpenToAll(_))
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PrivateAddress(address) => write!(
+                f,
+                "the advertised address is {address}: strangers on the internet cannot reach it; \
+                 set node.public_ipv4 to the public one to serve them"
+            ),
+            Self::SecretOpenToAll(path) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "every user of this machine can read {path} and mint credentials: run chmod o= {path}"
+                )
+            }
+            Self::SecretMade(path) => write!(f, "made a new secret in {}", path.display()),
+            Self::SecretToBeMade(path) => write!(f, "{} is made at the first start", path.display()),
+        }
+    }
+}
+
+/// Reads the file and the environment, checks all, and reads or makes the secret.
+///
+/// # Errors
+/// [`ConfigError`] with every problem found; nothing was made then.
+pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
+    let file = request.file.as_deref();
+    let text = file.map_or_else(|| Ok(String::new()), read)?;
+    let (origins, raw) = document::read(request.file.clone(), &text, &host.environment)?;
+    let purpose = Purpose { file, this_machine: request.this_machine };
+    let resolved = resolve(&origins, raw, host, purpose)?;
+    let mut loaded = with_secrets(resolved, request.missing_secret)?;
+    if request.this_machine {
+        loaded.config.confine_to_this_machine(host);
+    }
+    Ok(loaded)
+}
+
+fn read(path: &Path) -> Result<String, Problem> {
+    let refused = |message: String| Problem { place: Some(Place::File(path.into())), message };
+    let bytes = fs::read(path).map_err(|error| {
+        refused(format!("cannot be read ({error}): name an existing file that you may read with --config"))
+    })?;
+    String::from_utf8(bytes).map_err(|_| refused("is not UTF-8 text: save it as UTF-8".to_owned()))
+}
+
+fn with_secrets(resolved: Resolved, missing: MissingSecret) -> Result<Loaded, ConfigError> {
+    let Resolved { mut config, secret_file, api_keys_file, mut notes } = resolved;
+    let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
+    if let Some(path) = api_keys_file {
+        config.auth.api_keys = read_keys(&path).map_err(refused)?;
+    }
+    config.auth.secrets = match (read_secrets(&secret_file).map_err(refused)?, missing) {
+        (Some(secrets), _) => {
+            if is_open_to_all(&secret_file) {
+                notes.push(Note::SecretOpenToAll(secret_file.clone()));
+            }
+            secrets
+        }
+        (None, MissingSecret::Make) => {
+            notes.push(Note::SecretMade(secret_file.clone()));
+            make_secret(&secret_file).map_err(refused)?
+        }
+        (None, MissingSecret::Refuse) => {
+            let message = format!(
+                "there is no secret file {} yet: start `turnpike run` or `turnpike relay` once, and it is made",
+                secret_file.display()
+            );
+            return Err(Problem::nowhere(message).into());
+        }
+        (None, MissingSecret::StandIn) => {
+            notes.push(Note::SecretToBeMade(secret_file.clone()));
+            vec![random_secret()]
+        }
+    };
+    Ok(Loaded { config, secret_file, notes })
+}

@@ -1,0 +1,121 @@
+//! The file as written: every key optional, unknown keys refused on every level, each value with its place.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub(crate) type Key<T> = Option<Spanned<T>>;
+pub(crate) type List = Key<Vec<Spanned<String>>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct File {
+    pub(crate) node: Node,
+    pub(crate) auth: Auth,
+    pub(crate) relay: Relay,
+    pub(crate) signaling: Signaling,
+    pub(crate) ice: Ice,
+    pub(crate) mint: Mint,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Node {
+    pub(crate) name: Key<String>,
+    pub(crate) domain: Key<String>,
+    pub(crate) public_ipv4: Key<String>,
+    pub(crate) allow_private_address: Key<bool>,
+    pub(crate) state_dir: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Auth {
+    pub(crate) secret_file: Key<String>,
+    pub(crate) realm: Key<String>,
+    pub(crate) credential_ttl: Key<String>,
+    pub(crate) api_keys_file: Key<String>,
+    pub(crate) static_user: Vec<StaticUser>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(crate) struct StaticUser {
+    pub(crate) username: Spanned<String>,
+    pub(crate) password: Spanned<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Relay {
+    pub(crate) listen_udp: List,
+    pub(crate) relay_ipv4: Key<String>,
+    pub(crate) port_range: Key<Vec<i64>>,
+    pub(crate) shards: Key<i64>,
+    pub(crate) max_allocations: Key<i64>,
+    pub(crate) max_allocations_per_subject: Key<i64>,
+    pub(crate) max_permissions_per_allocation: Key<i64>,
+    pub(crate) max_channels_per_allocation: Key<i64>,
+    pub(crate) default_lifetime: Key<String>,
+    pub(crate) max_lifetime: Key<String>,
+    pub(crate) strict_permissions: Key<bool>,
+    pub(crate) rfc5766_channel_numbers: Key<bool>,
+    pub(crate) allow_peers: List,
+    pub(crate) deny_peers: List,
+    pub(crate) min_peer_port: Key<i64>,
+    pub(crate) software_attribute: Key<bool>,
+    pub(crate) drain_timeout: Key<String>,
+    pub(crate) admin_socket: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Signaling {
+    pub(crate) listen: List,
+    pub(crate) path: Key<String>,
+    pub(crate) polling: Key<bool>,
+    pub(crate) trusted_proxies: List,
+    pub(crate) origins: List,
+    pub(crate) max_sockets: Key<i64>,
+    pub(crate) max_sockets_per_ip: Key<i64>,
+    pub(crate) widen_after: Key<String>,
+    pub(crate) accept_within: Key<String>,
+    pub(crate) rematch_after: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Ice {
+    pub(crate) urls: Key<Urls>,
+    pub(crate) policy: Key<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected \"auto\" or a list such as [\"stun:host:3478\", \"turn:host:3478\"]")]
+pub(crate) enum Urls {
+    Word(String),
+    List(Vec<String>),
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Mint {
+    pub(crate) anonymous: Key<bool>,
+    pub(crate) per_ip_per_minute: Key<i64>,
+    pub(crate) per_ip_per_hour: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Metrics {
+    pub(crate) relay_listen: Key<String>,
+    pub(crate) signaling_listen: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Log {
+    pub(crate) level: Key<String>,
+    pub(crate) format: Key<String>,
+}

@@ -1,0 +1,86 @@
+use std::net::SocketAddr;
+
+use super::authority;
+use crate::{Ice, IcePolicy, Node, Relay, check::Checker, raw, raw::Urls};
+
+pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &Relay) -> Ice {
+    let policy_span = raw.policy.as_ref().map(toml::Spanned::span);
+    let host = node.domain.clone().unwrap_or_else(|| node.public_ipv4.address.to_string());
+    let auto = auto_urls(&host, &relay.listen_udp);
+    let (stun_urls, turn_urls) = c.take("ice.urls", raw.urls, auto.clone(), |urls| match urls {
+        Urls::Word(word) if word == "auto" => Ok(auto),
+        Urls::Word(word) => Err(format!("is \"{word}\": write \"auto\" or a list of URLs")),
+        Urls::List(list) => split(&list),
+    });
+    let policy = c.take("ice.policy", raw.policy, IcePolicy::All, |policy| match policy.as_str() {
+        "all" => Ok(IcePolicy::All),
+        "relay" => Ok(IcePolicy::Relay),
+        other => Err(format!("is \"{other}\": write \"all\" or \"relay\"")),
+    });
+    if policy == IcePolicy::Relay && turn_urls.is_empty() {
+        let refusal = "is \"relay\", but `ice.urls` names no relay, so no call could start: add a turn: URL";
+        c.refuse("ice.policy", policy_span.as_ref(), refusal);
+    }
+    Ice { stun_urls, turn_urls, policy }
+}
+
+/// STUN and TURN URLs of this node: one each, for every TURN URL costs a client one allocation.
+pub(crate) fn auto_urls(host: &str, listen_udp: &[SocketAddr]) -> (Vec<String>, Vec<String>) {
+    let port = listen_udp.first().map_or(3478, SocketAddr::port);
+    (vec![format!("stun:{host}:{port}")], vec![format!("turn:{host}:{port}?transport=udp")])
+}
+
+fn split(urls: &[String]) -> Result<(Vec<String>, Vec<String>), String> {
+    if urls.is_empty() {
+        return Err("is empty: write \"auto\" or a list of URLs".to_owned());
+    }
+    if let Some(url) = urls.iter().find(|url| !is_ice_url(url)) {
+        return Err(format!(
+            "holds \"{url}\": write URLs such as \"stun:host:3478\" or \"turn:host:3478?transport=udp\""
+        ));
+    }
+    Ok(urls.iter().cloned().partition(|url| url.starts_with("stun")))
+}
+
+/// `stun:host[:port]` (RFC 7064 §3.1) or `turn:host[:port][?transport=udp|tcp]` (RFC 7065 §3.1), with or without TLS.
+fn is_ice_url(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once(':') else { return false };
+    let address = match scheme {
+        "stun" | "stuns" => rest,
+        "turn" | "turns" => match rest.split_once('?') {
+            Some((address, "transport=udp" | "transport=tcp")) => address,
+            Some(_) => return false,
+            None => rest,
+        },
+        _ => return false,
+    };
+    authority::parse(address).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_follow_rfc_7064_and_7065() {
+        for url in [
+            "stun:a.org",
+            "stuns:a.org:5349",
+            "turn:198.18.0.1:3478",
+            "turn:a.org?transport=udp",
+            "turns:[2001:db8::1]:443?transport=tcp",
+        ] {
+            assert!(is_ice_url(url), "{url}");
+        }
+        for url in [
+            "stun://a.org",
+            "stun:a.org?transport=udp",
+            "turn:a.org?transport=sctp",
+            "turn:",
+            "http://a.org",
+            "turn",
+        ] {
+            assert!(!is_ice_url(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use toml::Spanned;
+
+use super::Purpose;
+use crate::{
+    Host, Node, Relay,
+    check::{Checker, ipv4, listener, network, unless_empty},
+    raw::{self, Key, List},
+};
+
+const MIN_RELAY_PORT: u16 = 1024;
+const MAX_ALLOCATIONS: u64 = 65_535;
+const MAX_SHARDS: u64 = 256;
+const MAX_PERMISSIONS: u64 = 65_536;
+/// Channel numbers 0x4000-0x4FFF (RFC 8656 §12).
+const MAX_CHANNELS: u64 = 4096;
+/// No allocation lives shorter than this (RFC 8656 §7.2).
+const MIN_LIFETIME: Duration = Duration::from_secs(600);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(86_400);
+/// `sun_path` of a Unix socket holds 108 bytes, the last one zero.
+const MAX_SOCKET_PATH: usize = 107;
+
+pub(super) fn resolve(
+    c: &mut Checker<'_>,
+    raw: raw::Relay,
+    node: &Node,
+    host: &Host,
+    purpose: Purpose<'_>,
+) -> Relay {
+    let (listen_udp, port_range) = ports(c, raw.listen_udp, raw.port_range);
+    let (default_lifetime, max_lifetime) = lifetimes(c, raw.default_lifetime, raw.max_lifetime);
+    let relay_ipv4 = c.take("relay.relay_ipv4", raw.relay_ipv4, None, unless_empty(ipv4));
+    let admin_socket = purpose.default_path("/run/turnpike/relay.sock", &node.state_dir, "relay.sock");
+    Relay {
+        listen_udp,
+        relay_ipv4: relay_ipv4.unwrap_or_else(|| own_address(node, host)),
+        advertised_ipv4: node.public_ipv4.address,
+        port_range,
+        shards: match c.number("relay.shards", raw.shards, 0, 0..=MAX_SHARDS) {
+            0 => host.cores.max(1),
+            shards => shards,
+        },
+        max_allocations: max_allocations(c, raw.max_allocations, port_range),
+        max_allocations_per_subject: c.number(
+            "relay.max_allocations_per_subject",
+            raw.max_allocations_per_subject,
+            40,
+            0..=MAX_ALLOCATIONS,
+        ),
+        max_permissions_per_allocation: c.number(
+            "relay.max_permissions_per_allocation",
+            raw.max_permissions_per_allocation,
+            128,
+            1..=MAX_PERMISSIONS,
+        ),
+        max_channels_per_allocation: c.number(
+            "relay.max_channels_per_allocation",
+            raw.max_channels_per_allocation,
+            128,
+            1..=MAX_CHANNELS,
+        ),
+        default_lifetime,
+        max_lifetime,
+        strict_permissions: c.flag(raw.strict_permissions, false),
+        rfc5766_channel_numbers: c.flag(raw.rfc5766_channel_numbers, false),
+        allow_peers: c.take_list("relay.allow_peers", raw.allow_peers, Vec::new(), network),
+        deny_peers: c.take_list("relay.deny_peers", raw.deny_peers, Vec::new(), network),
+        min_peer_port: c.number("relay.min_peer_port", raw.min_peer_port, 1024, 0..=65_535),
+        software_attribute: c.flag(raw.software_attribute, false),
+        drain_timeout: c.duration("relay.drain_timeout", raw.drain_timeout, MINUTE, Duration::ZERO..=DAY),
+        admin_socket: c
+            .take("relay.admin_socket", raw.admin_socket, admin_socket, |text| socket_path(&text, purpose)),
+    }
+}
+
+fn ports(c: &mut Checker<'_>, listeners: List, range: Key<Vec<i64>>) -> (Vec<SocketAddr>, (u16, u16)) {
+    let span = range.as_ref().map(Spanned::span);
+    let any = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3478))];
+    let listen_udp = c.take_filled_list("relay.listen_udp", listeners, any, udp_listener);
+    let (first, last) = c.take("relay.port_range", range, (49_152, 65_535), |ports| port_range(&ports));
+    if let Some(listener) = listen_udp.iter().find(|listener| (first..=last).contains(&listener.port())) {
+        let refusal = format!("{first}-{last} holds the port of the listener {listener}: move one of them");
+        c.refuse("relay.port_range", span.as_ref(), &refusal);
+    }
+    (listen_udp, (first, last))
+}
+
+fn lifetimes(c: &mut Checker<'_>, default: Key<String>, longest: Key<String>) -> (Duration, Duration) {
+    let span = default.as_ref().map(Spanned::span);
+    let longest = c.duration("relay.max_lifetime", longest, MIN_LIFETIME, MIN_LIFETIME..=DAY);
+    let default = c.duration("relay.default_lifetime", default, MIN_LIFETIME, MIN_LIFETIME..=DAY);
+    if default > longest {
+        let refusal = "is longer than `relay.max_lifetime`: lower it, or raise the other";
+        c.refuse("relay.default_lifetime", span.as_ref(), refusal);
+    }
+    (default, longest)
+}
+
+/// Nine tenths of the range by default, so that a free port is found in a few tries.
+fn max_allocations(c: &mut Checker<'_>, raw: Key<i64>, (first, last): (u16, u16)) -> usize {
+    let span = raw.as_ref().map(Spanned::span);
+    let ports = usize::from(last - first) + 1;
+    let most = c.number("relay.max_allocations", raw, 0, 0..=MAX_ALLOCATIONS);
+    if most > ports {
+        let refusal =
+            format!("is {most}, but `relay.port_range` has {ports} ports: lower it, or widen the range");
+        c.refuse("relay.max_allocations", span.as_ref(), &refusal);
+    }
+    match most {
+        0 => (ports * 9 / 10).max(1),
+        _ => most,
+    }
+}
+
+/// Where relay sockets are bound unless a key says: the advertised address if this machine has it, else any.
+fn own_address(node: &Node, host: &Host) -> Ipv4Addr {
+    let advertised = node.public_ipv4.address;
+    match host.holds(advertised) || advertised.is_loopback() {
+        true => advertised,
+        false => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn udp_listener(text: &str) -> Result<SocketAddr, String> {
+    match listener(text)? {
+        SocketAddr::V6(_) => {
+            Err(format!("holds \"{text}\": the relay serves IPv4 only; write \"0.0.0.0:3478\""))
+        }
+        v4 => Ok(v4),
+    }
+}
+
+fn port_range(ports: &[i64]) -> Result<(u16, u16), String> {
+    let &[first, last] = ports else {
+        return Err("takes two numbers: write the first and the last port, such as [49152, 65535]".to_owned());
+    };
+    let port = |number: i64| {
+        u16::try_from(number).ok().filter(|port| *port >= MIN_RELAY_PORT).ok_or_else(|| {
+            format!("holds {number}: relay ports lie from {MIN_RELAY_PORT} to 65535 (RFC 8656 §7.2)")
+        })
+    };
+    let (first, last) = (port(first)?, port(last)?);
+    match first <= last {
+        true => Ok((first, last)),
+        false => Err(format!("ends before it starts: write [{last}, {first}]")),
+    }
+}
+
+fn socket_path(text: &str, purpose: Purpose<'_>) -> Result<PathBuf, String> {
+    let path = purpose.path(text)?;
+    match path.as_os_str().len() <= MAX_SOCKET_PATH {
+        true => Ok(path),
+        false => Err(format!(
+            "is longer than the {MAX_SOCKET_PATH} bytes of a socket's path: choose a shorter one"
+        )),
+    }
+}

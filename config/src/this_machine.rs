@@ -1,0 +1,35 @@
+//! `run --dev`: nobody but this machine, and every address of it is fair play.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::{Config, Host, resolve::auto_urls};
+
+impl Config {
+    /// Listens and relays on loopback only, lets peers be on this machine and its private networks, drains at once.
+    pub(crate) fn confine_to_this_machine(&mut self, host: &Host) {
+        let local = Ipv4Addr::LOCALHOST;
+        for listener in self.relay.listen_udp.iter_mut().chain(&mut self.signaling.listen) {
+            *listener = SocketAddr::from((local, listener.port()));
+        }
+        self.relay.relay_ipv4 = local;
+        self.relay.advertised_ipv4 = local;
+        self.relay.drain_timeout = Duration::ZERO;
+        self.relay.allow_peers.extend(local_peers(host));
+        (self.ice.stun_urls, self.ice.turn_urls) = auto_urls(&local.to_string(), &self.relay.listen_udp);
+    }
+}
+
+/// Loopback and private networks, and own addresses one by one: only a /32 opens an own address.
+fn local_peers(host: &Host) -> impl Iterator<Item = IpNet> {
+    let networks = [([127, 0, 0, 0], 8), ([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16)];
+    let networks = networks.map(|(address, prefix): ([u8; 4], u8)| {
+        IpNet::from(Ipv4Net::new(address.into(), prefix).expect("a prefix is at most 32 bits"))
+    });
+    let own = host.addresses.iter().map(|own| own.address).chain([Ipv4Addr::LOCALHOST]);
+    networks.into_iter().chain(own.map(|address| IpNet::from(IpAddr::from(address))).collect::<Vec<_>>())
+}

@@ -1,0 +1,84 @@
+use std::{path::Path, time::Duration};
+
+use turnpike_config::{IcePolicy, Learned, LogFormat, PublicAddress};
+
+use super::Machine;
+
+#[test]
+fn every_key_reaches_its_value() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/valid");
+    let machine = Machine::new().with_own_secret();
+    let config = machine.load(Some(&folder.join("every-key.toml"))).unwrap().config;
+
+    let node = &config.node;
+    assert_eq!((node.name.as_str(), node.domain.as_deref()), ("fsn1", Some("turn.example.org")));
+    let address = PublicAddress { address: [192, 0, 2, 10].into(), learned: Learned::Configured };
+    assert_eq!(node.public_ipv4, address);
+    assert_eq!(node.state_dir, folder.join("state"), "a relative path starts at the file's folder");
+
+    let auth = &config.auth;
+    assert_eq!((auth.realm.as_str(), auth.credential_ttl), ("example.org", Duration::from_secs(3600)));
+    assert_eq!(auth.secrets[0].expose(), [b's'; 48]);
+    assert_eq!(auth.static_users[0].username, "alice");
+    assert_eq!(auth.static_users[0].password.expose(), b"long and random");
+
+    let relay = &config.relay;
+    assert_eq!(relay.listen_udp, ["10.0.0.5:3478".parse().unwrap(), "10.0.0.5:3479".parse().unwrap()]);
+    assert_eq!((relay.relay_ipv4.octets(), relay.advertised_ipv4.octets()), ([10, 0, 0, 5], [192, 0, 2, 10]));
+    assert_eq!((relay.port_range, relay.shards, relay.max_allocations), ((50_000, 50_099), 3, 80));
+    assert_eq!(relay.max_allocations_per_subject, 4);
+    assert_eq!((relay.max_permissions_per_allocation, relay.max_channels_per_allocation), (10, 20));
+    let lifetimes = (relay.default_lifetime.as_secs(), relay.max_lifetime.as_secs());
+    assert_eq!(lifetimes, (1200, 3600));
+    assert!(relay.strict_permissions && relay.rfc5766_channel_numbers && relay.software_attribute);
+    assert_eq!(relay.allow_peers, ["127.0.0.1/32".parse().unwrap()]);
+    assert_eq!(relay.deny_peers, ["192.0.2.0/24".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
+    assert_eq!((relay.min_peer_port, relay.drain_timeout), (443, Duration::ZERO));
+    assert_eq!(relay.admin_socket, folder.join("relay.sock"));
+
+    let signaling = &config.signaling;
+    assert_eq!(signaling.listen, ["127.0.0.1:8081".parse().unwrap()]);
+    assert_eq!((signaling.path.as_str(), signaling.polling), ("/signal", true));
+    assert_eq!(signaling.trusted_proxies, ["127.0.0.1/32".parse().unwrap()]);
+    assert_eq!(signaling.origins, ["https://chat.example.org"]);
+    assert_eq!((signaling.max_sockets, signaling.max_sockets_per_ip), (100, 10));
+    let waits = [signaling.widen_after, signaling.accept_within, signaling.rematch_after];
+    assert_eq!(waits.map(|wait| wait.as_secs()), [2, 5, 0]);
+
+    assert_eq!(config.ice.stun_urls, ["stun:a.example.org"]);
+    assert_eq!(config.ice.turn_urls, ["turn:b.example.org?transport=udp"]);
+    assert_eq!(config.ice.policy, IcePolicy::Relay);
+    let mint = &config.mint;
+    assert_eq!((mint.anonymous, mint.per_ip_per_minute, mint.per_ip_per_hour), (true, 1, 2));
+    assert_eq!(config.metrics.relay_listen, None);
+    assert_eq!(config.metrics.signaling_listen, Some("127.0.0.1:9000".parse().unwrap()));
+    assert_eq!(config.log.level, "warn,turnpike_relay=debug");
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn the_environment_wins_and_is_named_when_it_is_wrong() {
+    let mut machine = Machine::new().with_own_secret();
+    machine.set("TURNPIKE_RELAY__SHARDS", "7");
+    machine.set("TURNPIKE_AUTH__CREDENTIAL_TTL", "2h");
+    let config = machine.load_text("[relay]\nshards = 2").unwrap().config;
+    assert_eq!((config.relay.shards, config.auth.credential_ttl), (7, Duration::from_secs(7200)));
+
+    machine.set("TURNPIKE_RELAY__SHARDS", "700");
+    assert_eq!(
+        machine.load_text("[relay]\nshards = 2").unwrap_err().to_string(),
+        "TURNPIKE_RELAY__SHARDS: `relay.shards` is 700: write a whole number from 0 to 256"
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_or_no_text_is_told() {
+    let machine = Machine::new().with_own_secret();
+    let error = machine.load(Some(Path::new("/nowhere/turnpike.toml"))).unwrap_err().to_string();
+    assert!(error.starts_with("/nowhere/turnpike.toml: cannot be read ("), "{error}");
+
+    let path = machine.folder.path().join("turnpike.toml");
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    let error = machine.load(Some(&path)).unwrap_err().to_string();
+    assert!(error.ends_with("turnpike.toml: is not UTF-8 text: save it as UTF-8"), "{error}");
+}
