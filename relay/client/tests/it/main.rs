@@ -1,0 +1,4 @@
+//! The codec against published vectors, and against anything at all.
+
+mod arbitrary;
+mod vectors;
