@@ -17,8 +17,6 @@ export interface SignalingOptions {
   url: string;
   /** Path of the Socket.IO endpoint; `/socket.io` by default. */
   path?: string;
-  /** How long an answer may take, in milliseconds; 5000 by default. */
-  answerWithinMs?: number;
 }
 
 /** The server's answer, or that none came: the socket closed or it took too long. */
@@ -35,39 +33,23 @@ export interface SignalingEvents extends ServerEvents {
 
 const UNANSWERED = { ok: false, code: "unanswered" } as const;
 const OUTDATED: ErrorCode = "unsupported_version";
+const ANSWER_WITHIN_MS = 5000;
+/** How long the socket stays open for the answer to `bye`, so that the close does not overtake it. */
+const GOODBYE_MS = 500;
 const RETRY_MS = { after: 1000, spread: 2000 };
 
 /** The socket to the server: typed events in order, an answer to every request, reconnects. */
 export class Signaling extends Emitter<SignalingEvents> {
-  readonly #socket: Socket;
-  readonly #answerWithinMs: number;
+  readonly #options: SignalingOptions;
   readonly #outbox = new SignalOutbox((signal) => this.#ask("signal", signal));
+  #socket: Socket | undefined;
   #hello: Hello | undefined;
   #lastSeq = 0;
   #retry: ReturnType<typeof setTimeout> | undefined;
 
   constructor(options: SignalingOptions) {
     super();
-    this.#answerWithinMs = options.answerWithinMs ?? 5000;
-    this.#socket = io(options.url, {
-      path: options.path ?? "/socket.io",
-      transports: ["websocket"],
-      auth: { v: 1 },
-      autoConnect: false,
-      forceNew: true,
-      reconnectionDelay: 500,
-      reconnectionDelayMax: 5000,
-      timeout: 10_000,
-    });
-    this.#socket.onAny((event: keyof ServerEvents, payload: ServerEvents[keyof ServerEvents]) => {
-      this.#received(event, payload);
-    });
-    this.#socket.on("disconnect", (reason) => {
-      this.#dropped(reason);
-    });
-    this.#socket.on("connect_error", (error) => {
-      this.#failed(error.message);
-    });
+    this.#options = options;
   }
 
   /** The session, once the server has greeted. */
@@ -77,22 +59,29 @@ export class Signaling extends Emitter<SignalingEvents> {
 
   /** Opens the socket and keeps it open until `close`. */
   connect(): void {
+    if (this.#socket !== undefined) return;
     if (typeof window !== "undefined") window.addEventListener("online", this.#online);
+    this.#socket = this.#newSocket();
     this.#socket.connect();
   }
 
-  /** Closes the socket; what was sent before still leaves. */
+  /** Says goodbye and closes the socket; `connect` opens another. */
   close(): void {
     if (typeof window !== "undefined") window.removeEventListener("online", this.#online);
     clearTimeout(this.#retry);
+    const socket = this.#socket;
+    const greeted = this.#hello !== undefined;
+    this.#socket = undefined;
     this.#forget();
-    this.#socket.disconnect();
+    socket?.off().offAny();
+    if (greeted) socket?.timeout(GOODBYE_MS).emit("bye", {}, () => socket.disconnect());
+    else socket?.disconnect();
   }
 
   /** Leaves this session for a new one at once. */
   reconnect(): void {
-    this.#socket.disconnect();
-    this.#socket.connect();
+    this.#socket?.disconnect();
+    this.#socket?.connect();
   }
 
   /** Sends an event and resolves with the answer; waits and asks again while `rate_limited`. */
@@ -115,16 +104,32 @@ export class Signaling extends Emitter<SignalingEvents> {
   }
 
   async #ask<E extends keyof ClientEvents>(event: E, payload: ClientEvents[E]): Promise<Answer<E>> {
-    if (this.#hello === undefined) return UNANSWERED;
-    try {
-      return await this.#emit(event, payload);
-    } catch {
-      return UNANSWERED;
-    }
+    if (this.#socket === undefined || this.#hello === undefined) return UNANSWERED;
+    const asking = this.#socket.timeout(ANSWER_WITHIN_MS).emitWithAck(event, payload);
+    return (asking as Promise<Acks[E]>).catch(() => UNANSWERED);
   }
 
-  #emit<E extends keyof ClientEvents>(event: E, payload: ClientEvents[E]): Promise<Acks[E]> {
-    return this.#socket.timeout(this.#answerWithinMs).emitWithAck(event, payload);
+  #newSocket(): Socket {
+    const socket = io(this.#options.url, {
+      path: this.#options.path ?? "/socket.io",
+      transports: ["websocket"],
+      auth: { v: 1 },
+      autoConnect: false,
+      forceNew: true,
+      reconnectionDelay: 500,
+      reconnectionDelayMax: 5000,
+      timeout: 10_000,
+    });
+    socket.onAny((event: keyof ServerEvents, payload: ServerEvents[keyof ServerEvents]) => {
+      this.#received(event, payload);
+    });
+    socket.on("disconnect", (reason) => {
+      this.#dropped(reason);
+    });
+    socket.on("connect_error", (error) => {
+      this.#failed(error.message, socket.active);
+    });
+    return socket;
   }
 
   #received(event: keyof ServerEvents, payload: ServerEvents[keyof ServerEvents]): void {
@@ -147,14 +152,14 @@ export class Signaling extends Emitter<SignalingEvents> {
     if (reason === "io server disconnect") this.#connectLater();
   }
 
-  #failed(message: string): void {
-    const refused = !this.#socket.active;
-    if (refused && message === OUTDATED) {
+  /** After a refusal, unlike after a failure, socket.io does not try again by itself. */
+  #failed(message: string, triesAgain: boolean): void {
+    if (!triesAgain && message === OUTDATED) {
       this.emit("outdated", undefined);
       return;
     }
     this.emit("unreachable", undefined);
-    if (refused) this.#connectLater();
+    if (!triesAgain) this.#connectLater();
   }
 
   #forget(): void {
@@ -163,17 +168,16 @@ export class Signaling extends Emitter<SignalingEvents> {
     this.#outbox.reset();
   }
 
-  /** After a refusal socket.io does not reconnect by itself. */
   #connectLater(): void {
     clearTimeout(this.#retry);
     this.#retry = setTimeout(
-      () => this.#socket.connect(),
+      () => this.#socket?.connect(),
       RETRY_MS.after + Math.random() * RETRY_MS.spread,
     );
   }
 
   /** `connect` alone does nothing while socket.io waits for its next attempt. */
   readonly #online = (): void => {
-    if (!this.#socket.connected) this.reconnect();
+    if (this.#socket?.connected !== true) this.reconnect();
   };
 }

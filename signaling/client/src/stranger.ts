@@ -166,7 +166,7 @@ export class Stranger {
 
   /** A greeting means a new session: whatever pair there was is gone on the server. */
   #greet(): void {
-    this.#news = this.#call && "partner_lost";
+    if (!this.#ended) this.#news = this.#call && "partner_lost";
     this.#hangUp();
     this.#greeted = true;
     this.#failure = undefined;
@@ -279,7 +279,6 @@ export class Stranger {
     this.#live = false;
     clearTimeout(this.#drained);
     this.#drained = undefined;
-    void this.#signaling.request("bye", {});
     this.#hangUp();
     this.#signaling.close();
     this.#media.close();

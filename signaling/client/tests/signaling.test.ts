@@ -75,6 +75,23 @@ describe("a session", () => {
     await server.greeted(2);
   });
 
+  it("is over on the server before the socket closes, and another can begin meanwhile", async () => {
+    let answered = false;
+    server.answers.bye = () => {
+      answered = true;
+      return { ok: true };
+    };
+    signaling.close();
+    expect(signaling.session).toBeUndefined();
+    const greeting = once(signaling, "hello");
+    signaling.connect();
+    await greeting;
+    await server.got("bye");
+    await server.until(() => server.open === 1);
+    expect(answered).toBe(true);
+    expect(await signaling.request("queue.leave", {})).toMatchObject({ ok: true });
+  });
+
   describe("sends signals", () => {
     it("numbered through all pairs", async () => {
       signaling.signal(PAIR, END);
@@ -132,7 +149,7 @@ describe("a server that cannot be reached", () => {
     const server = await ScriptedServer.listen();
     await server.close();
     const signaling = open(server.url);
-    vi.useFakeTimers({ toFake: ["setTimeout"] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     signaling.connect();
     await once(signaling, "unreachable");
     const back = await ScriptedServer.listen(server.port);

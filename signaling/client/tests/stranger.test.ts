@@ -208,7 +208,7 @@ describe("the end of a call", () => {
   });
 
   it("that could not connect waits for next", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout"], shouldAdvanceTime: true });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"], shouldAdvanceTime: true });
     onTestFinished(() => {
       vi.useRealTimers();
     });

@@ -25,6 +25,8 @@ export class ScriptedServer {
   /** Refuses the next connections with this code. */
   refuse: string | undefined;
   sessions = 0;
+  /** Sockets that are open now. */
+  open = 0;
   #io: Server;
   #socket: Socket | undefined;
   #seq = 0;
@@ -120,6 +122,11 @@ export class ScriptedServer {
       this.#take(event, payload as never, ack);
     });
     this.send("hello", fixture("hello"));
+    socket.on("disconnect", () => {
+      this.open -= 1;
+      this.#notify();
+    });
+    this.open += 1;
     this.sessions += 1;
     this.#notify();
   }
