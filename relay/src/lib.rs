@@ -1,1 +1,26 @@
-//! The relay: sockets, shards, metering, admin socket.
+//! The relay: UDP listeners and relay sockets around the sans-IO core, its counters, its admin socket.
+//!
+//! [`Relay::bind`] opens everything, [`Relay::serve`] runs it. One thread a shard carries the traffic; HTTP for the admin
+//! and for metrics runs on the caller's tokio runtime and reads what the shards publish.
+
+#![deny(unsafe_code)]
+
+mod admin;
+mod bind;
+mod clock;
+mod error;
+mod host;
+mod io;
+mod lock;
+mod metrics;
+mod ring;
+mod serve;
+mod shard;
+mod shared;
+mod snapshot;
+mod view;
+mod worker;
+
+pub use bind::{Listening, Relay};
+pub use error::StartError;
+pub use serve::Summary;

@@ -1,0 +1,228 @@
+//! Opening everything that a relay needs, before it serves: what cannot be had is told in one sentence.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use socket2::Socket;
+use tokio::net::{TcpListener, UnixListener};
+use tokio_util::sync::CancellationToken;
+use turnpike_config::Config;
+use turnpike_proto::Server;
+use zeroize::Zeroizing;
+
+use crate::{
+    StartError,
+    admin::{self, AdminPath},
+    clock::Clock,
+    host,
+    io::{expand, open_group, open_relay_socket},
+    lock::StateLock,
+    metrics, ring,
+    shard::{Node, Shard, Sockets},
+    shared::{Limits, MAX_SHARDS, Shared},
+    snapshot::Board,
+    view::{VERSION, View},
+    worker::Worker,
+};
+
+/// What a relay listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// STUN and TURN over UDP.
+    pub udp: Vec<SocketAddr>,
+    /// The admin API.
+    pub admin_socket: PathBuf,
+    /// `/metrics`, `/healthz`, `/readyz`.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// A relay with everything bound. It serves once [`Relay::serve`] is called; until then, datagrams wait in the kernel.
+pub struct Relay {
+    listening: Listening,
+    pub(crate) view: Arc<View>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) any_shard_ended: CancellationToken,
+    pub(crate) admin: UnixListener,
+    pub(crate) metrics: Option<TcpListener>,
+    pub(crate) drain_timeout: Duration,
+    _admin_path: AdminPath,
+    _lock: StateLock,
+}
+
+impl Relay {
+    /// Takes the lock of the state folder and binds listeners, admin socket and metrics listener. To be called on a tokio
+    /// runtime.
+    ///
+    /// # Errors
+    /// What cannot be had, and what to do about it.
+    pub fn bind(config: &Config) -> Result<Self, StartError> {
+        let shards = config.relay.shards;
+        if shards > MAX_SHARDS {
+            return Err(StartError::TooManyShards { shards });
+        }
+        let lock = StateLock::take(&config.node.state_dir)?;
+        let groups = open_listeners(&config.relay.listen_udp, shards)?;
+        let udp: Vec<SocketAddr> = groups.iter().map(|group| group.address).collect();
+        check_relay_address(config.relay.relay_ipv4)?;
+        let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
+        let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
+        host::raise_open_files(config.relay.max_allocations);
+        host::warn_of_shared_ports(config.relay.port_range);
+
+        let node = Node {
+            clock: Clock::start(),
+            shared: Arc::new(Shared::new(limits(config))),
+            board: Arc::new(Board::new(shards)),
+        };
+        let system = |what| move |source| StartError::System { what, source };
+        let core = core_config(config, &udp).map_err(system("the host's addresses cannot be read"))?;
+        let nonce_key = random().map_err(system("there is no randomness"))?;
+        let opened: io::Result<Vec<_>> = by_shard(groups, shards).into_iter().map(Sockets::open).collect();
+        let opened = opened.map_err(system("a shard cannot wait on its sockets"))?;
+        let handles: Vec<_> = opened.iter().map(|(_, handle)| handle.clone()).collect();
+        let doorbells: Vec<_> = handles.iter().map(|handle| handle.doorbell()).collect();
+        let any_shard_ended = CancellationToken::new();
+        let mut workers = Vec::new();
+        for (id, ((sockets, _), rings)) in opened.into_iter().zip(ring::connect(&doorbells)).enumerate() {
+            let seed = random().map_err(system("there is no randomness"))?;
+            let (node, core) = (node.clone(), core.clone());
+            let make_shard = move || Shard::new(id, node, Server::new(core, nonce_key, seed), sockets, rings);
+            let worker = Worker::spawn(id, &any_shard_ended, make_shard);
+            workers.push(worker.map_err(system("there is no thread for a shard"))?);
+        }
+        let listening = Listening {
+            udp: udp.clone(),
+            admin_socket: admin_path.path().to_owned(),
+            metrics: metrics_address,
+        };
+        let view = View {
+            node,
+            name: config.node.name.clone(),
+            udp,
+            shards: handles,
+            draining: AtomicBool::new(false),
+        };
+        Ok(Self {
+            listening,
+            view: Arc::new(view),
+            workers,
+            any_shard_ended,
+            admin,
+            metrics,
+            drain_timeout: config.relay.drain_timeout,
+            _admin_path: admin_path,
+            _lock: lock,
+        })
+    }
+
+    /// What is bound, with the ports that the kernel chose for port 0.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+}
+
+/// The sockets on one address, one a shard.
+struct Group {
+    address: SocketAddr,
+    sockets: Vec<Socket>,
+}
+
+/// Opens every address, IPv4 and IPv6 apart; of `[::]`, a family that the host lacks is skipped.
+fn open_listeners(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Group>, StartError> {
+    let mut groups: Vec<Group> = Vec::new();
+    for configured in addresses {
+        let mut port = configured.port();
+        let families = expand(*configured);
+        for mut address in families.iter().copied() {
+            address.set_port(port);
+            if groups.iter().any(|group| group.address == address) {
+                continue;
+            }
+            match open_group(address, shards) {
+                Ok((bound, sockets)) => {
+                    port = bound.port();
+                    groups.push(Group { address: bound, sockets });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(StartError::PortInUse { address });
+                }
+                Err(error) if families.len() > 1 && is_missing_family(&error) => {
+                    tracing::info!("not listening on UDP {address}: this host lacks the address family");
+                }
+                Err(source) => return Err(StartError::Listen { address, source }),
+            }
+        }
+    }
+    match groups.is_empty() {
+        true => Err(StartError::NoListener),
+        false => Ok(groups),
+    }
+}
+
+fn is_missing_family(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+}
+
+/// Gives each shard its socket of every group.
+fn by_shard(groups: Vec<Group>, shards: usize) -> Vec<Vec<(Socket, SocketAddr)>> {
+    let mut by_shard: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
+    for Group { address, sockets } in groups {
+        for (listeners, socket) in by_shard.iter_mut().zip(sockets) {
+            listeners.push((socket, address));
+        }
+    }
+    by_shard
+}
+
+fn check_relay_address(address: Ipv4Addr) -> Result<(), StartError> {
+    open_relay_socket(address, 0).map(drop).map_err(|source| StartError::RelayAddress { address, source })
+}
+
+fn limits(config: &Config) -> Limits {
+    let relay = &config.relay;
+    Limits {
+        bound: relay.relay_ipv4,
+        advertised: relay.advertised_ipv4,
+        ports: relay.port_range,
+        allocations: relay.max_allocations,
+        allocations_per_subject: relay.max_allocations_per_subject,
+    }
+}
+
+fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike_proto::Config> {
+    let (auth, relay) = (&config.auth, &config.relay);
+    let secrets = auth.secrets.iter().map(|secret| Zeroizing::new(secret.expose().to_vec())).collect();
+    let password = |bytes: &[u8]| Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
+    let static_users = auth
+        .static_users
+        .iter()
+        .map(|user| (user.username.clone(), password(user.password.expose())))
+        .collect();
+    Ok(turnpike_proto::Config {
+        realm: auth.realm.clone(),
+        secrets,
+        static_users,
+        own: host::own_addresses(relay.advertised_ipv4, relay.relay_ipv4, listeners)?,
+        allow_peers: relay.allow_peers.clone(),
+        deny_peers: relay.deny_peers.clone(),
+        min_peer_port: relay.min_peer_port,
+        max_permissions: relay.max_permissions_per_allocation,
+        max_channels: relay.max_channels_per_allocation,
+        default_lifetime: relay.default_lifetime,
+        max_lifetime: relay.max_lifetime,
+        strict_permissions: relay.strict_permissions,
+        rfc5766_channel_numbers: relay.rfc5766_channel_numbers,
+        software: relay.software_attribute.then(|| format!("turnpike {VERSION}")),
+    })
+}
+
+fn random() -> io::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)?;
+    Ok(bytes)
+}

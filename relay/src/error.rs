@@ -1,0 +1,110 @@
+//! Why a relay does not start, told to its operator.
+
+use std::{io, net::Ipv4Addr, net::SocketAddr, path::PathBuf};
+
+use crate::shared::MAX_SHARDS;
+
+/// Why a relay does not start: one sentence that says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder cannot be made, read or written.
+    #[error(
+        "cannot use the state folder {path}: {source}; set node.state_dir to a folder that this user may write",
+        path = path.display()
+    )]
+    StateDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Another relay has locked the state folder.
+    #[error(
+        "another relay{process} is running on the state folder {path}: stop it, or give this one a node.state_dir of \
+         its own",
+        path = path.display(),
+        process = process.map(|id| format!(" (process {id})")).unwrap_or_default()
+    )]
+    AlreadyRunning {
+        /// The folder.
+        path: PathBuf,
+        /// The id of the other process.
+        process: Option<u32>,
+    },
+    /// Another program listens on the port.
+    #[error(
+        "UDP {address} is already in use: stop the program that holds it (`ss -ulpn` shows which) or change \
+         relay.listen_udp"
+    )]
+    PortInUse {
+        /// The listener.
+        address: SocketAddr,
+    },
+    /// A listener cannot be opened.
+    #[error("cannot listen on UDP {address}: {source}; change relay.listen_udp to addresses of this host")]
+    Listen {
+        /// The listener.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Nothing to listen on.
+    #[error("relay.listen_udp names no address that this host has: add one, such as \"0.0.0.0:3478\"")]
+    NoListener,
+    /// Relay sockets cannot be bound.
+    #[error(
+        "cannot bind relay sockets on {address}: {source}; set relay.relay_ipv4 to an address of this host"
+    )]
+    RelayAddress {
+        /// The address.
+        address: Ipv4Addr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// More shards than the port table can name.
+    #[error(
+        "relay.shards is {shards}, more than the {MAX_SHARDS} there can be: set it to the number of cores, or 0"
+    )]
+    TooManyShards {
+        /// As configured.
+        shards: usize,
+    },
+    /// A process answers on the admin socket.
+    #[error(
+        "another process answers on the admin socket {path}: stop it or set relay.admin_socket to another path",
+        path = path.display()
+    )]
+    AdminInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The admin socket cannot be made.
+    #[error(
+        "cannot make the admin socket {path}: {source}; set relay.admin_socket to a path that this user may write",
+        path = path.display()
+    )]
+    Admin {
+        /// The socket.
+        path: PathBuf,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The metrics listener cannot be opened.
+    #[error(
+        "cannot serve metrics on TCP {address}: {source}; change metrics.relay_listen, or set it to \"\" for none"
+    )]
+    Metrics {
+        /// The listener.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system refuses something that every process needs.
+    #[error("cannot start: {what}: {source}; `ulimit -n` and the kernel's log tell why")]
+    System {
+        /// What was refused.
+        what: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+}

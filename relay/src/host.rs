@@ -1,0 +1,132 @@
+//! What the host brings along: its addresses, its ephemeral ports, its limit of open files.
+
+use std::{
+    fs, io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use turnpike_proto::OwnAddresses;
+
+use crate::io::interface_addresses;
+
+/// Open files beside the relay sockets: listeners, HTTP connections, what else the process does.
+const OTHER_FILES: u64 = 512;
+
+/// The addresses of this node, which peers may be only as relayed addresses.
+///
+/// # Errors
+/// When the kernel does not tell the addresses of the interfaces.
+pub(crate) fn own_addresses(
+    advertised: Ipv4Addr,
+    bound: Ipv4Addr,
+    listeners: &[SocketAddr],
+) -> io::Result<OwnAddresses> {
+    let mut relayed = vec![IpAddr::V4(advertised)];
+    if !bound.is_unspecified() && bound != advertised {
+        relayed.push(IpAddr::V4(bound));
+    }
+    let mut others = interface_addresses()?;
+    others.extend(listeners.iter().map(SocketAddr::ip));
+    // The unspecified addresses reach this host as well.
+    others.extend([IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)]);
+    others.sort_unstable();
+    others.dedup();
+    others.retain(|ip| !relayed.contains(ip));
+    let mut ports: Vec<u16> = listeners.iter().map(SocketAddr::port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    Ok(OwnAddresses { relayed, others, listeners: ports })
+}
+
+/// Says so where the kernel may give relay ports to other programs.
+pub(crate) fn warn_of_shared_ports(range: (u16, u16)) {
+    let read = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    let reserved = read("ip_local_reserved_ports");
+    if let Some((first, last)) = shared_ports(range, &read("ip_local_port_range"), &reserved) {
+        let mut value = reserved.trim().to_owned();
+        if !value.is_empty() {
+            value.push(',');
+        }
+        tracing::warn!(
+            "relay ports {first}-{last} are also given by the kernel to other programs, which will take some of them; \
+             to reserve them: sysctl -w net.ipv4.ip_local_reserved_ports={value}{}-{}",
+            range.0,
+            range.1
+        );
+    }
+}
+
+/// Takes as many open files as the process may have, and says so where that is too few: each allocation is one.
+pub(crate) fn raise_open_files(allocations: usize) {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let got = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    let needed = allocations as u64 + OTHER_FILES;
+    if let Some(got) = got.filter(|got| *got < needed) {
+        tracing::warn!(
+            "only {got} files may be open, too few for {allocations} allocations; raise LimitNOFILE= of the unit or \
+             `ulimit -Hn` to {needed}, or lower relay.max_allocations"
+        );
+    }
+}
+
+/// The first and last relay port that the kernel gives to others: in its range and not reserved.
+fn shared_ports(range: (u16, u16), ephemeral: &str, reserved: &str) -> Option<(u16, u16)> {
+    let mut bounds = ephemeral.split_whitespace().map(str::parse::<u16>);
+    let (Some(Ok(low)), Some(Ok(high))) = (bounds.next(), bounds.next()) else { return None };
+    let reserved: Vec<(u16, u16)> = reserved.trim().split(',').filter_map(parse_range).collect();
+    let is_shared = |port: &u16| !reserved.iter().any(|(first, last)| (*first..=*last).contains(port));
+    let mut shared = (range.0.max(low)..=range.1.min(high)).filter(is_shared);
+    let first = shared.next()?;
+    Some((first, shared.next_back().unwrap_or(first)))
+}
+
+fn parse_range(text: &str) -> Option<(u16, u16)> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some((first.parse().ok()?, last.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_shared_where_the_kernel_gives_them_and_they_are_not_reserved() {
+        let cases = [
+            ((49_152, 65_535), "32768\t60999\n", "\n", Some((49_152, 60_999))),
+            ((49_152, 65_535), "32768\t60999\n", "49152-65535\n", None),
+            ((49_152, 65_535), "32768\t60999\n", "3478,49152-60000\n", Some((60_001, 60_999))),
+            ((49_152, 49_153), "32768\t60999\n", "49152\n", Some((49_153, 49_153))),
+            ((20_000, 29_999), "32768\t60999\n", "\n", None),
+            ((49_152, 65_535), "", "", None),
+        ];
+        for (range, ephemeral, reserved, expected) in cases {
+            assert_eq!(
+                shared_ports(range, ephemeral, reserved),
+                expected,
+                "{range:?} {ephemeral:?} {reserved:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_of_the_host_are_own_and_only_advertised_and_bound_ones_relayed() {
+        let bound = Ipv4Addr::LOCALHOST;
+        let advertised = Ipv4Addr::new(198, 18, 0, 1);
+        let listeners = ["127.0.0.2:3478".parse().unwrap(), "0.0.0.0:3478".parse().unwrap()];
+        let own = own_addresses(advertised, bound, &listeners).unwrap();
+        assert_eq!(own.relayed, [IpAddr::V4(advertised), IpAddr::V4(bound)]);
+        assert_eq!(own.listeners, [3478]);
+        for ip in ["127.0.0.2", "0.0.0.0", "::"] {
+            assert!(own.others.contains(&ip.parse().unwrap()), "{ip}");
+        }
+        assert!(!own.others.contains(&IpAddr::V4(bound)));
+        let on_any = own_addresses(advertised, Ipv4Addr::UNSPECIFIED, &listeners).unwrap();
+        assert_eq!(on_any.relayed, [IpAddr::V4(advertised)]);
+        assert!(on_any.others.contains(&IpAddr::V4(bound)));
+    }
+}

@@ -1,0 +1,19 @@
+//! Calls into the kernel, one feature a file. Only here is `unsafe` allowed.
+
+mod address;
+mod epoll;
+mod interfaces;
+mod listener;
+mod option;
+mod receive;
+mod relay_socket;
+mod send;
+mod wake;
+
+pub(crate) use epoll::{Epoll, Ready, Token};
+pub(crate) use interfaces::addresses as interface_addresses;
+pub(crate) use listener::{expand, open_group};
+pub(crate) use receive::Inbox;
+pub(crate) use relay_socket::open as open_relay_socket;
+pub(crate) use send::{Batch, Datagram, Refused};
+pub(crate) use wake::Doorbell;

@@ -1,0 +1,109 @@
+//! The set of sockets that one shard waits on. Level-triggered: a socket that still holds datagrams comes again in the
+//! next turn, behind the others.
+
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    time::Duration,
+};
+
+use rustix::{
+    buffer::spare_capacity,
+    event::{
+        Timespec,
+        epoll::{self, CreateFlags, Event, EventData, EventFlags},
+    },
+    io::Errno,
+};
+
+/// Most sockets reported in one turn.
+const EVENTS: usize = 256;
+
+/// What is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// The doorbell.
+    Wake,
+    /// The listener at this place.
+    Listener(u32),
+    /// The relay socket of the allocation in this slot.
+    Relay(u32),
+}
+
+impl Token {
+    fn pack(self) -> u64 {
+        match self {
+            Self::Wake => 0,
+            Self::Listener(place) => 1 << 32 | u64::from(place),
+            Self::Relay(slot) => 2 << 32 | u64::from(slot),
+        }
+    }
+
+    fn unpack(raw: u64) -> Self {
+        match raw >> 32 {
+            0 => Self::Wake,
+            1 => Self::Listener(raw as u32),
+            _ => Self::Relay(raw as u32),
+        }
+    }
+}
+
+/// An epoll instance.
+pub(crate) struct Epoll {
+    fd: OwnedFd,
+}
+
+/// What a wait has reported; it belongs to the thread that waits.
+pub(crate) struct Ready {
+    events: Vec<Event>,
+}
+
+impl Epoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { fd: epoll::create(CreateFlags::CLOEXEC)? })
+    }
+
+    /// Watches a socket for what can be read; closing it ends that.
+    pub(crate) fn add(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
+        Ok(epoll::add(&self.fd, socket, EventData::new_u64(token.pack()), EventFlags::IN)?)
+    }
+
+    /// Waits until something is ready or the time, rounded up to a millisecond, has passed.
+    pub(crate) fn wait(&self, ready: &mut Ready, timeout: Duration) -> io::Result<()> {
+        let milliseconds = timeout.as_nanos().div_ceil(1_000_000) as i64;
+        let timeout = Timespec { tv_sec: milliseconds / 1_000, tv_nsec: milliseconds % 1_000 * 1_000_000 };
+        ready.events.clear();
+        match epoll::wait(&self.fd, spare_capacity(&mut ready.events), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Ready {
+    pub(crate) fn new() -> Self {
+        Self { events: Vec::with_capacity(EVENTS) }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(crate) fn token(&self, place: usize) -> Token {
+        Token::unpack(self.events[place].data.u64())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_packing() {
+        for token in
+            [Token::Wake, Token::Listener(0), Token::Listener(7), Token::Relay(0), Token::Relay(u32::MAX)]
+        {
+            assert_eq!(Token::unpack(token.pack()), token);
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Receiving in batches (recvmmsg), into buffers that belong to the thread and live until its next flush.
+#![allow(unsafe_code)]
+
+use std::{
+    io, mem,
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    os::fd::{AsRawFd as _, BorrowedFd},
+    ptr,
+};
+
+use libc::{
+    CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, IP_PKTINFO, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, MSG_DONTWAIT,
+    MSG_TRUNC, c_uint, c_void, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t,
+};
+
+use super::address;
+
+/// Datagrams in hand between two flushes.
+const SLOTS: usize = 128;
+/// The longest UDP payload fits. Only what a datagram fills is ever backed by memory.
+const CAPACITY: usize = 65_536;
+/// Not a power of two, so that the first bytes of all slots do not fall into one set of the cache.
+const STRIDE: usize = CAPACITY + 17 * 64;
+
+/// A datagram that was received.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) from: SocketAddr,
+    /// The local address it was sent to, where that was asked for.
+    pub(crate) to: Option<IpAddr>,
+    /// It was longer than the buffer.
+    pub(crate) truncated: bool,
+}
+
+/// Room for ancillary data: an in6_pktinfo and its header take 40 bytes.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+/// The receive buffers of one thread.
+pub(crate) struct Inbox {
+    bytes: Vec<u8>,
+    names: Vec<sockaddr_storage>,
+    controls: Vec<Control>,
+    iovecs: Vec<iovec>,
+    /// Its pointers are set anew for each call, and used only by it.
+    headers: Vec<mmsghdr>,
+    used: usize,
+}
+
+impl Inbox {
+    pub(crate) fn new() -> Self {
+        // SAFETY: all zeros is a valid sockaddr_storage, iovec and mmsghdr.
+        let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        Self {
+            bytes: vec![0; SLOTS * STRIDE],
+            names: vec![name; SLOTS],
+            controls: vec![Control([0; 64]); SLOTS],
+            iovecs: vec![vector; SLOTS],
+            headers: vec![header; SLOTS],
+            used: 0,
+        }
+    }
+
+    /// How many datagrams can still be received before a flush.
+    pub(crate) fn room(&self) -> usize {
+        SLOTS - self.used
+    }
+
+    /// Forgets what was received.
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    /// Takes up to `most` waiting datagrams and gives their slots; none when nothing waits.
+    ///
+    /// # Errors
+    /// Of the kernel, but for those that only mean that nothing waits.
+    pub(crate) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        most: usize,
+        with_destination: bool,
+    ) -> io::Result<Range<usize>> {
+        let first = self.used;
+        let most = most.min(self.room());
+        for slot in first..first + most {
+            self.prepare(slot, with_destination);
+        }
+        // SAFETY: the headers point to buffers of this Inbox, distinct for each slot, of the lengths they say; nothing
+        // else refers to them during the call.
+        let received = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                self.headers[first..].as_mut_ptr(),
+                most as c_uint,
+                MSG_DONTWAIT as _,
+                ptr::null_mut(),
+            )
+        };
+        match usize::try_from(received) {
+            Ok(received) => {
+                self.used += received;
+                Ok(first..self.used)
+            }
+            Err(_) => match io::Error::last_os_error() {
+                e if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    Ok(first..first)
+                }
+                e => Err(e),
+            },
+        }
+    }
+
+    /// What a slot holds; `None` when it came from no IP address.
+    pub(crate) fn datagram(&self, slot: usize) -> Option<Received<'_>> {
+        let header = &self.headers[slot];
+        Some(Received {
+            bytes: self.bytes(slot),
+            from: address::read(&self.names[slot])?,
+            to: self.destination(slot),
+            truncated: header.msg_hdr.msg_flags & MSG_TRUNC != 0,
+        })
+    }
+
+    /// The bytes of a slot.
+    pub(crate) fn bytes(&self, slot: usize) -> &[u8] {
+        let len = (self.headers[slot].msg_len as usize).min(CAPACITY);
+        &self.bytes[slot * STRIDE..][..len]
+    }
+
+    fn prepare(&mut self, slot: usize, with_destination: bool) {
+        let buffer = &mut self.bytes[slot * STRIDE..][..CAPACITY];
+        self.iovecs[slot] = iovec { iov_base: buffer.as_mut_ptr().cast::<c_void>(), iov_len: CAPACITY };
+        let control = &mut self.controls[slot].0;
+        let header = &mut self.headers[slot];
+        header.msg_len = 0;
+        header.msg_hdr = msghdr {
+            msg_name: (&raw mut self.names[slot]).cast::<c_void>(),
+            msg_namelen: size_of::<sockaddr_storage>() as socklen_t,
+            msg_iov: &raw mut self.iovecs[slot],
+            msg_iovlen: 1,
+            msg_control: if with_destination { control.as_mut_ptr().cast() } else { ptr::null_mut() },
+            msg_controllen: if with_destination { control.len() } else { 0 },
+            msg_flags: 0,
+        };
+    }
+
+    fn destination(&self, slot: usize) -> Option<IpAddr> {
+        let header = &self.headers[slot].msg_hdr;
+        if header.msg_controllen == 0 {
+            return None;
+        }
+        // The kernel wrote into this Inbox' own control buffer; a header of its own points there again, however often
+        // the Inbox has moved since.
+        let control = &self.controls[slot].0;
+        let header = msghdr {
+            msg_control: control.as_ptr().cast_mut().cast::<c_void>(),
+            msg_controllen: header.msg_controllen.min(control.len()),
+            ..*header
+        };
+        // SAFETY: the control buffer is aligned for cmsghdr and the kernel has written `msg_controllen` bytes of it.
+        let mut message = unsafe { CMSG_FIRSTHDR(&header) };
+        while !message.is_null() {
+            // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give only headers within the buffer.
+            let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
+            // SAFETY: the kernel writes a whole in_pktinfo or in6_pktinfo behind a header of that level and type.
+            unsafe {
+                match (level, kind) {
+                    (IPPROTO_IP, IP_PKTINFO) => {
+                        let info = CMSG_DATA(message).cast::<in_pktinfo>().read_unaligned();
+                        return Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()));
+                    }
+                    (IPPROTO_IPV6, IPV6_PKTINFO) => {
+                        let info = CMSG_DATA(message).cast::<in6_pktinfo>().read_unaligned();
+                        return Some(IpAddr::from(info.ipi6_addr.s6_addr));
+                    }
+                    _ => message = CMSG_NXTHDR(&header, message),
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::UdpSocket, os::fd::AsFd as _};
+
+    use super::*;
+    use crate::io::open_group;
+
+    #[test]
+    fn a_batch_holds_datagrams_of_any_length_with_both_addresses() {
+        let (bound, group) = open_group("0.0.0.0:0".parse().unwrap(), 1).unwrap();
+        let (port, server) = (bound.port(), &group[0]);
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let lengths = [0, 1, 1_500, 65_507];
+        for (nth, len) in lengths.into_iter().enumerate() {
+            client.send_to(&vec![nth as u8; len], ("127.0.0.2", port)).unwrap();
+        }
+        let mut inbox = Inbox::new();
+        let slots = inbox.receive(server.as_fd(), 3, true).unwrap();
+        assert_eq!(slots, 0..3);
+        assert_eq!(inbox.receive(server.as_fd(), 64, true).unwrap(), 3..4);
+        assert_eq!(inbox.receive(server.as_fd(), 64, true).unwrap(), 4..4);
+        assert_eq!(inbox.room(), SLOTS - 4);
+        for (nth, len) in lengths.into_iter().enumerate() {
+            let received = inbox.datagram(nth).unwrap();
+            assert_eq!(received.bytes, vec![nth as u8; len]);
+            assert_eq!(received.from, client.local_addr().unwrap());
+            assert_eq!(received.to, Some("127.0.0.2".parse().unwrap()));
+            assert!(!received.truncated);
+        }
+        inbox.clear();
+        client.send_to(b"again", ("127.0.0.1", port)).unwrap();
+        assert_eq!(inbox.receive(server.as_fd(), 1, false).unwrap(), 0..1);
+        assert_eq!(inbox.datagram(0).unwrap().to, None);
+    }
+}

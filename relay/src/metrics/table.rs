@@ -1,0 +1,225 @@
+//! The table of the relay's metrics: name, type, help, labels, and where each value comes from. Every combination of
+//! label values is there from the start.
+
+use turnpike_proto::{Label, Tally, Transport};
+use turnpike_relay_api::admin::{Flow, Traffic};
+
+use crate::{
+    snapshot::{Family, Snapshot},
+    view::{VERSION, View},
+};
+
+/// The type of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// The values of a row's labels, in their order, and the value.
+pub(crate) type Sample = (Vec<&'static str>, f64);
+
+/// One metric.
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) help: &'static str,
+    pub(crate) labels: &'static [&'static str],
+    pub(crate) samples: fn(&Reading) -> Vec<Sample>,
+}
+
+/// What one scrape reads.
+pub(crate) struct Reading {
+    total: Snapshot,
+    allocations_limit: usize,
+    ports_in_use: usize,
+    ports_limit: usize,
+    draining: bool,
+}
+
+/// The only way of a datagram through this relay: through its process.
+const USER: &str = "user";
+const UDP: &str = "udp";
+
+pub(crate) static TABLE: &[Row] = &[
+    Row {
+        name: "turnpike_build_info",
+        kind: Kind::Gauge,
+        help: "Always 1; version and source revision of the program.",
+        labels: &["version", "revision", "component"],
+        samples: |_| {
+            let revision = option_env!("TURNPIKE_REVISION").unwrap_or("unknown");
+            vec![(vec![VERSION, revision, "relay"], 1.0)]
+        },
+    },
+    Row {
+        name: "turnpike_relay_bytes_total",
+        kind: Kind::Counter,
+        help: "IP-layer bytes of allocations, by leg (client or peer) and direction as seen from the relay; hairpinned \
+               ones included.",
+        labels: &["leg", "direction", "transport", "family", "datapath"],
+        samples: |reading| flows(reading, |flow| flow.bytes),
+    },
+    Row {
+        name: "turnpike_relay_packets_total",
+        kind: Kind::Counter,
+        help: "Datagrams of allocations, by leg (client or peer) and direction as seen from the relay; hairpinned ones \
+               included.",
+        labels: &["leg", "direction", "transport", "family", "datapath"],
+        samples: |reading| flows(reading, |flow| flow.packets),
+    },
+    Row {
+        name: "turnpike_relay_hairpin_bytes_total",
+        kind: Kind::Counter,
+        help: "IP-layer bytes from allocation to allocation that never left this process; part of the peer leg's out.",
+        labels: &[],
+        samples: |reading| one(reading.total.total_traffic().hairpin.bytes),
+    },
+    Row {
+        name: "turnpike_unallocated_bytes_total",
+        kind: Kind::Counter,
+        help: "IP-layer bytes on the UDP listeners that belong to no allocation: Binding, first Allocate, refusals.",
+        labels: &["kind", "direction"],
+        samples: |reading| {
+            let counters = &reading.total.counters;
+            vec![
+                (vec!["stun", "in"], counters.unallocated_in.bytes as f64),
+                (vec!["stun", "out"], counters.unallocated_out.bytes as f64),
+            ]
+        },
+    },
+    Row {
+        name: "turnpike_relay_dropped_packets_total",
+        kind: Kind::Counter,
+        help: "Datagrams that went nowhere.",
+        labels: &["reason"],
+        samples: |reading| tally(&reading.total.counters.dropped),
+    },
+    Row {
+        name: "turnpike_allocations",
+        kind: Kind::Gauge,
+        help: "Live allocations, by transport and family of the client.",
+        labels: &["transport", "family"],
+        samples: |reading| {
+            let of =
+                |family: Family| (vec![UDP, family.name()], *reading.total.allocations.get(family) as f64);
+            Family::ALL.map(of).into()
+        },
+    },
+    Row {
+        name: "turnpike_allocations_limit",
+        kind: Kind::Gauge,
+        help: "Most live allocations.",
+        labels: &[],
+        samples: |reading| one(reading.allocations_limit as u64),
+    },
+    Row {
+        name: "turnpike_relay_ports_in_use",
+        kind: Kind::Gauge,
+        help: "Relay ports that are bound, those held for a reservation included.",
+        labels: &[],
+        samples: |reading| one(reading.ports_in_use as u64),
+    },
+    Row {
+        name: "turnpike_relay_ports_limit",
+        kind: Kind::Gauge,
+        help: "Relay ports of the range.",
+        labels: &[],
+        samples: |reading| one(reading.ports_limit as u64),
+    },
+    Row {
+        name: "turnpike_permissions",
+        kind: Kind::Gauge,
+        help: "Live permissions.",
+        labels: &[],
+        samples: |reading| one(reading.total.permissions),
+    },
+    Row {
+        name: "turnpike_channels",
+        kind: Kind::Gauge,
+        help: "Bound channels.",
+        labels: &[],
+        samples: |reading| one(reading.total.channels),
+    },
+    Row {
+        name: "turnpike_allocations_created_total",
+        kind: Kind::Counter,
+        help: "Allocations made.",
+        labels: &["transport"],
+        samples: |reading| vec![(vec![UDP], reading.total.counters.allocations_created as f64)],
+    },
+    Row {
+        name: "turnpike_allocations_closed_total",
+        kind: Kind::Counter,
+        help: "Allocations ended.",
+        labels: &["cause"],
+        samples: |reading| tally(&reading.total.counters.allocations_closed),
+    },
+    Row {
+        name: "turnpike_allocation_failures_total",
+        kind: Kind::Counter,
+        help: "Allocate requests refused after authentication, by the error code of the answer.",
+        labels: &["code"],
+        samples: |reading| tally(&reading.total.counters.allocation_failures),
+    },
+    Row {
+        name: "turnpike_auth_failures_total",
+        kind: Kind::Counter,
+        help: "Requests that were not let in; the first one of a client, without credentials, is none.",
+        labels: &["reason"],
+        samples: |reading| tally(&reading.total.counters.auth_failures),
+    },
+    Row {
+        name: "turnpike_peer_denied_total",
+        kind: Kind::Counter,
+        help: "Peers that clients asked for and may not reach.",
+        labels: &["reason"],
+        samples: |reading| tally(&reading.total.counters.peers_denied),
+    },
+    Row {
+        name: "turnpike_draining",
+        kind: Kind::Gauge,
+        help: "1 while new allocations are refused and live ones served.",
+        labels: &[],
+        samples: |reading| one(u64::from(reading.draining)),
+    },
+];
+
+impl Reading {
+    pub(crate) fn take(view: &View) -> Self {
+        let shared = &view.node.shared;
+        Self {
+            total: view.snapshot(),
+            allocations_limit: shared.limits.allocations,
+            ports_in_use: shared.ports_in_use(),
+            ports_limit: shared.ports_limit(),
+            draining: view.is_draining(),
+        }
+    }
+}
+
+fn one(value: u64) -> Vec<Sample> {
+    vec![(Vec::new(), value as f64)]
+}
+
+fn tally<L: Label>(counts: &Tally<L>) -> Vec<Sample> {
+    counts.iter().map(|(label, count)| (vec![label.name()], count as f64)).collect()
+}
+
+/// The client's leg by the client's family; relayed addresses are IPv4.
+fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
+    let transport = Transport::Udp.name();
+    let sample = |leg, direction, family: Family, flow: &Flow| {
+        (vec![leg, direction, transport, family.name(), USER], value(flow) as f64)
+    };
+    let mut samples = Vec::new();
+    for family in Family::ALL {
+        let traffic = reading.total.traffic.get(family);
+        samples.push(sample("client", "in", family, &traffic.client_in));
+        samples.push(sample("client", "out", family, &traffic.client_out));
+    }
+    let Traffic { peer_in, peer_out, .. } = reading.total.total_traffic();
+    samples.push(sample("peer", "in", Family::Ipv4, &peer_in));
+    samples.push(sample("peer", "out", Family::Ipv4, &peer_out));
+    samples
+}

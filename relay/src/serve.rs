@@ -1,0 +1,84 @@
+//! Running what was bound, and ending it: by a drain or at once.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use turnpike_proto::Cause;
+use turnpike_relay_api::admin::Traffic;
+
+use crate::{Relay, admin, metrics, shard::Command, view::View};
+
+/// What a relay has done.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Summary {
+    /// Allocations made.
+    pub allocations_created: u64,
+    /// Allocations ended; as many as were made.
+    pub allocations_closed: u64,
+    /// What flowed through all of them.
+    pub traffic: Traffic,
+}
+
+impl Relay {
+    /// Serves until `stop` is cancelled, or until `drain` is and then no allocation is left or `relay.drain_timeout` is
+    /// over. When this returns, every allocation has been closed, counted and logged.
+    ///
+    /// # Panics
+    /// When a shard has panicked. The others have then closed their allocations.
+    pub async fn serve(self, drain: CancellationToken, stop: CancellationToken) -> Summary {
+        let mut http = JoinSet::new();
+        let admin_api = admin::router(Arc::clone(&self.view));
+        http.spawn(async move { axum::serve(self.admin, admin_api).await });
+        if let Some(listener) = self.metrics {
+            let endpoints = metrics::router(Arc::clone(&self.view));
+            http.spawn(async move { axum::serve(listener, endpoints).await });
+        }
+        for worker in &self.workers {
+            worker.start();
+        }
+        let cause = tokio::select! {
+            cause = until_end(&self.view, self.drain_timeout, &drain, &stop) => cause,
+            () = self.any_shard_ended.cancelled() => Cause::Shutdown,
+        };
+        self.view.shards.iter().for_each(|shard| shard.insist(Command::Close(cause)));
+        let mut outcomes = Vec::new();
+        for worker in self.workers {
+            outcomes.push(worker.outcome.await);
+        }
+        let mut summary = Summary::default();
+        for outcome in outcomes {
+            let outcome = outcome.expect("a shard has panicked, as logged above");
+            summary.allocations_created += outcome.created;
+            summary.allocations_closed += outcome.closed;
+            summary.traffic.add(&outcome.traffic);
+        }
+        summary
+    }
+}
+
+async fn until_end(
+    view: &View,
+    drain_timeout: Duration,
+    drain: &CancellationToken,
+    stop: &CancellationToken,
+) -> Cause {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => return Cause::Shutdown,
+        () = drain.cancelled() => {}
+    }
+    view.drain();
+    let shared = &view.node.shared;
+    tracing::info!(
+        allocations = shared.allocations(),
+        timeout_seconds = drain_timeout.as_secs(),
+        "draining: new allocations are refused"
+    );
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Cause::Shutdown,
+        () = shared.until_idle() => Cause::Drain,
+        () = tokio::time::sleep(drain_timeout) => Cause::Drain,
+    }
+}

@@ -1,0 +1,317 @@
+//! One worker thread: its sockets, its core, its counters. Nothing on its data path is shared but the port table.
+//!
+//! A turn takes what is ready, fairly and within a cap for each socket, lets the core decide, and sends everything at its
+//! end. Only then is an ended allocation released, so that what was in hand for it is sent and counted.
+
+mod allocations;
+mod clients;
+mod outbox;
+mod peers;
+
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::AsFd as _,
+    sync::{
+        Arc,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
+
+use socket2::Socket;
+use tokio::sync::oneshot;
+use turnpike_proto::{AllocationKey, Cause, DropReason, Now, Server};
+use turnpike_relay_api::admin::{Session, Traffic};
+
+use self::outbox::{Account, Exit, Outbox};
+use crate::{
+    clock::Clock,
+    io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token},
+    ring::Rings,
+    shared::{RelaySocket, Shared},
+    snapshot::{Board, ByFamily, Snapshot},
+};
+
+/// How often counters are published and held ports are looked at.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+/// Commands that may wait for a shard.
+const COMMANDS: usize = 64;
+
+/// What a shard is told from outside.
+pub(crate) enum Command {
+    /// Give the live allocations.
+    Sessions(oneshot::Sender<Vec<Session>>),
+    /// Refuse new allocations.
+    Drain,
+    /// End every allocation, then the shard.
+    Close(Cause),
+}
+
+/// The other end of a shard.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    commands: SyncSender<Command>,
+    doorbell: Arc<Doorbell>,
+}
+
+impl Handle {
+    /// Gives a command, unless the shard is gone or has too many waiting.
+    pub(crate) fn tell(&self, command: Command) -> bool {
+        let told = self.commands.try_send(command).is_ok();
+        self.doorbell.ring();
+        told
+    }
+
+    /// Gives a command as soon as there is room for it. A shard that is gone needs none.
+    pub(crate) fn insist(&self, command: Command) {
+        let _ = self.commands.send(command);
+        self.doorbell.ring();
+    }
+
+    pub(crate) fn doorbell(&self) -> Arc<Doorbell> {
+        Arc::clone(&self.doorbell)
+    }
+}
+
+/// The sockets of a shard, opened before it runs.
+pub(crate) struct Sockets {
+    epoll: Epoll,
+    listeners: Vec<Listener>,
+    doorbell: Arc<Doorbell>,
+    commands: Receiver<Command>,
+}
+
+struct Listener {
+    socket: Socket,
+    local: SocketAddr,
+    /// It may hold more than was taken.
+    hungry: bool,
+}
+
+impl Sockets {
+    /// Puts the listeners of a shard into an epoll set of its own.
+    ///
+    /// # Errors
+    /// Of the kernel.
+    pub(crate) fn open(listeners: Vec<(Socket, SocketAddr)>) -> io::Result<(Self, Handle)> {
+        let epoll = Epoll::new()?;
+        let doorbell = Arc::new(Doorbell::new()?);
+        epoll.add(&*doorbell, Token::Wake)?;
+        let listeners: Vec<Listener> =
+            listeners.into_iter().map(|(socket, local)| Listener { socket, local, hungry: false }).collect();
+        for (place, listener) in listeners.iter().enumerate() {
+            epoll.add(&listener.socket, Token::Listener(place as u32))?;
+        }
+        let (sender, commands) = sync_channel(COMMANDS);
+        let handle = Handle { commands: sender, doorbell: Arc::clone(&doorbell) };
+        Ok((Self { epoll, listeners, doorbell, commands }, handle))
+    }
+}
+
+/// What all shards have in common.
+#[derive(Clone)]
+pub(crate) struct Node {
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) board: Arc<Board>,
+}
+
+/// What became of a shard's allocations.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) created: u64,
+    pub(crate) closed: u64,
+    pub(crate) traffic: Traffic,
+}
+
+/// One shard. Its buffers belong to the thread that it runs on.
+pub(crate) struct Shard {
+    id: usize,
+    node: Node,
+    server: Server,
+    epoll: Epoll,
+    ready: Ready,
+    listeners: Vec<Listener>,
+    /// By the slot of their allocation.
+    relays: Vec<Option<Relay>>,
+    rings: Rings,
+    doorbell: Arc<Doorbell>,
+    commands: Receiver<Command>,
+    inbox: Inbox,
+    outbox: Outbox,
+    batch: Batch,
+    /// An answer being written by the core.
+    reply: Vec<u8>,
+    /// Ended allocations that still have something in hand.
+    closing: Vec<AllocationKey>,
+    /// Traffic of released allocations.
+    ended: ByFamily<Traffic>,
+    now: Now,
+    publish_at: Duration,
+    stopped: bool,
+}
+
+/// The driver's side of an allocation.
+struct Relay {
+    key: AllocationKey,
+    /// The listener that its client talks to.
+    listener: usize,
+    socket: RelaySocket,
+}
+
+impl Shard {
+    pub(crate) fn new(id: usize, node: Node, server: Server, sockets: Sockets, rings: Rings) -> Self {
+        let Sockets { epoll, listeners, doorbell, commands } = sockets;
+        let now = node.clock.now();
+        Self {
+            id,
+            node,
+            server,
+            epoll,
+            ready: Ready::new(),
+            listeners,
+            relays: Vec::new(),
+            rings,
+            doorbell,
+            commands,
+            inbox: Inbox::new(),
+            outbox: Outbox::default(),
+            batch: Batch::new(),
+            reply: Vec::new(),
+            closing: Vec::new(),
+            ended: ByFamily::default(),
+            now,
+            publish_at: now.mono,
+            stopped: false,
+        }
+    }
+
+    /// Serves until told to close.
+    pub(crate) fn run(mut self) -> Outcome {
+        while !self.stopped {
+            self.wait();
+            self.now = self.node.clock.now();
+            self.read_sockets();
+            self.read_rings();
+            if self.now.mono >= self.server.poll_timeout() {
+                self.server.handle_timeout(self.now);
+                self.act_on_outputs();
+            }
+            self.flush();
+            self.release_closed();
+            if self.now.mono >= self.publish_at || self.stopped {
+                self.publish();
+            }
+        }
+        let counters = self.server.counters();
+        Outcome {
+            created: counters.allocations_created,
+            closed: counters.allocations_closed.total(),
+            traffic: self.server.traffic(),
+        }
+    }
+
+    fn wait(&mut self) {
+        self.doorbell.about_to_sleep();
+        let due = self.server.poll_timeout().min(self.publish_at);
+        let timeout = match self.rings.is_waiting() {
+            true => Duration::ZERO,
+            false => due.saturating_sub(self.node.clock.uptime()),
+        };
+        self.epoll.wait(&mut self.ready, timeout).expect("an epoll set that is open can be waited on");
+        self.doorbell.awake();
+    }
+
+    /// Each ready socket gives one batch, and each listener one more for every inbox that relay sockets have filled: all
+    /// clients share a few listeners.
+    fn read_sockets(&mut self) {
+        for place in 0..self.ready.len() {
+            match self.ready.token(place) {
+                Token::Wake => self.read_commands(),
+                Token::Listener(listener) => self.listeners[listener as usize].hungry = true,
+                Token::Relay(_) => {}
+            }
+        }
+        self.read_listeners();
+        for place in 0..self.ready.len() {
+            if let Token::Relay(slot) = self.ready.token(place) {
+                if self.inbox.room() < peers::BATCH {
+                    self.flush();
+                    self.read_listeners();
+                }
+                self.read_relay(slot);
+            }
+        }
+    }
+
+    fn read_commands(&mut self) {
+        self.doorbell.silence();
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Sessions(reply) => {
+                    // Whoever asked may have given up.
+                    let _ = reply.send(self.sessions());
+                }
+                Command::Drain => self.server.set_draining(true),
+                Command::Close(cause) => {
+                    self.server.set_draining(true);
+                    self.server.close_all(self.now, cause);
+                    self.act_on_outputs();
+                    self.stopped = true;
+                }
+            }
+        }
+    }
+
+    /// Sends what the turn has in hand, counts what the kernel took, and empties the inbox.
+    fn flush(&mut self) {
+        let Self { outbox, batch, inbox, listeners, relays, server, .. } = self;
+        let socket = |exit| match exit {
+            Exit::Listener(place) => listeners[place].socket.as_fd(),
+            Exit::Relay(slot) => {
+                let relay = relays[slot as usize].as_ref();
+                relay.expect("a relay socket is closed only after a flush").socket.socket().as_fd()
+            }
+        };
+        outbox.flush(batch, inbox, socket, |account, len, result| match (result, account) {
+            (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
+            (Ok(()), Account::Peer(allocation)) => server.sent_to_peer(allocation, len),
+            (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
+            (Err(Refused::TooLarge), _) => server.dropped(DropReason::TooLarge),
+            (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
+        });
+        let rings = &mut self.rings;
+        self.outbox.take_back(|ring, bytes| rings.give_back(ring, bytes));
+        self.rings.wake_receivers();
+        self.inbox.clear();
+    }
+
+    fn publish(&mut self) {
+        self.publish_at = self.now.mono + PUBLISH_EVERY;
+        let snapshot = Snapshot::take(&self.server, &self.ended, self.now.mono);
+        self.node.board.publish(self.id, snapshot);
+        if self.id == 0 {
+            self.node.shared.sweep(self.now.mono);
+        }
+    }
+
+    fn sessions(&self) -> Vec<Session> {
+        let now = self.now.mono;
+        self.server
+            .allocations()
+            .map(|(_, allocation)| Session {
+                id: allocation.id().to_string(),
+                subject: allocation.subject().to_owned(),
+                transport: allocation.five_tuple().transport.name().to_owned(),
+                client: allocation.five_tuple().client,
+                relayed: allocation.relayed(),
+                age_seconds: now.saturating_sub(allocation.opened()).as_secs(),
+                expires_in_seconds: allocation.expires().saturating_sub(now).as_secs(),
+                permissions: allocation.permissions(now),
+                channels: allocation.channels(now),
+                traffic: allocation.traffic(),
+            })
+            .collect()
+    }
+}

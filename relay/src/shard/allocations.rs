@@ -1,0 +1,114 @@
+//! What the core asks for: messages, relay sockets opened and closed. Each allocation is closed, counted and logged once.
+
+use turnpike_proto::{AllocationKey, Closed, Label as _, OpenedRelay, Output, RelayRefused, RelayRequest};
+
+use super::{Relay, Shard, outbox::Account};
+use crate::{
+    io::Token,
+    shared::{Place, RelaySocket},
+    snapshot::Family,
+};
+
+impl Shard {
+    /// Drains the core's outputs; to be called after every input.
+    pub(super) fn act_on_outputs(&mut self) {
+        while let Some(output) = self.server.poll_output() {
+            match output {
+                Output::Transmit { to, message, allocation } => {
+                    let listener = self.listener_of(to.server);
+                    let account = allocation.map_or(Account::None(to.client), Account::Client);
+                    self.send_message(listener, &to, message, account);
+                }
+                Output::OpenRelay { allocation, request } => self.open_relay(allocation, &request),
+                Output::CloseRelay { allocation } => self.close_relay(allocation),
+            }
+        }
+    }
+
+    /// Frees the ended allocations; nothing is in hand for them any more.
+    pub(super) fn release_closed(&mut self) {
+        while let Some(allocation) = self.closing.pop() {
+            let relay = self.relays[allocation.index as usize].take();
+            if let Some(closed) = self.server.release(allocation) {
+                self.ended.get_mut(Family::of(closed.five_tuple.client)).add(&closed.traffic);
+                log_closed(&closed);
+            }
+            drop(relay);
+        }
+    }
+
+    fn open_relay(&mut self, allocation: AllocationKey, request: &RelayRequest) {
+        let opened = self.node.shared.open(request, self.now.mono).and_then(|relay| {
+            let watched = self.epoll.add(relay.socket(), Token::Relay(allocation.index));
+            watched.map(|()| relay).map_err(|_| RelayRefused::Socket)
+        });
+        match opened {
+            Ok(relay) => self.serve_relay(allocation, relay),
+            Err(why) => {
+                tracing::debug!(subject = %request.subject, client = %request.client, ?why, "allocation refused");
+                self.server.handle_relay_failed(self.now, allocation, why);
+            }
+        }
+    }
+
+    fn serve_relay(&mut self, key: AllocationKey, socket: RelaySocket) {
+        let (advertised, reservation) = (socket.advertised, socket.reservation);
+        self.node.shared.table.set(advertised.port(), Place { shard: self.id, allocation: key });
+        self.server.handle_relay_opened(self.now, key, OpenedRelay { advertised, reservation });
+        let allocation = self.server.allocation(key).expect("an allocation is live once its relay is opened");
+        tracing::info!(
+            id = %allocation.id(),
+            subject = allocation.subject(),
+            client = %allocation.five_tuple().client,
+            relayed = %advertised,
+            "allocation opened"
+        );
+        let listener = self.listener_of(allocation.five_tuple().server);
+        let slot = key.index as usize;
+        if self.relays.len() <= slot {
+            self.relays.resize_with(slot + 1, || None);
+        }
+        self.relays[slot] = Some(Relay { key, listener, socket });
+    }
+
+    fn close_relay(&mut self, allocation: AllocationKey) {
+        if let Some(relay) = &self.relays[allocation.index as usize] {
+            self.node.shared.table.clear(relay.socket.advertised.port());
+        }
+        self.closing.push(allocation);
+    }
+
+    /// The listener that received what was sent to this address.
+    fn listener_of(&self, server: std::net::SocketAddr) -> usize {
+        let fits = |local: std::net::SocketAddr| {
+            local.port() == server.port()
+                && (local.ip() == server.ip()
+                    || local.ip().is_unspecified() && local.is_ipv4() == server.is_ipv4())
+        };
+        let place = self.listeners.iter().position(|listener| fits(listener.local));
+        place.expect("a client's server address is one that a listener received by")
+    }
+}
+
+fn log_closed(closed: &Closed) {
+    let traffic = &closed.traffic;
+    tracing::info!(
+        id = %closed.id,
+        subject = &*closed.subject,
+        cause = closed.cause.name(),
+        client = %closed.five_tuple.client,
+        relayed = %closed.relayed,
+        duration_seconds = closed.closed.saturating_sub(closed.opened).as_secs_f64(),
+        client_in_bytes = traffic.client_in.bytes,
+        client_in_packets = traffic.client_in.packets,
+        client_out_bytes = traffic.client_out.bytes,
+        client_out_packets = traffic.client_out.packets,
+        peer_out_bytes = traffic.peer_out.bytes,
+        peer_out_packets = traffic.peer_out.packets,
+        peer_in_bytes = traffic.peer_in.bytes,
+        peer_in_packets = traffic.peer_in.packets,
+        hairpin_bytes = traffic.hairpin.bytes,
+        hairpin_packets = traffic.hairpin.packets,
+        "allocation closed"
+    );
+}

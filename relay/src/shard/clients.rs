@@ -1,0 +1,78 @@
+//! Datagrams from clients: a batch from a listener, a verdict for each.
+
+use std::{mem, net::SocketAddr, os::fd::AsFd as _};
+
+use turnpike_proto::{ClientVerdict, DropReason, FiveTuple, Transport};
+
+use super::{
+    Shard,
+    outbox::{Account, Entry, Exit, Kept, Payload},
+};
+
+/// Most datagrams that one listener gives at a time.
+const BATCH: usize = 64;
+
+impl Shard {
+    /// Takes one batch from each listener that may hold something.
+    pub(super) fn read_listeners(&mut self) {
+        for listener in 0..self.listeners.len() {
+            if self.listeners[listener].hungry {
+                if self.inbox.room() < BATCH {
+                    self.flush();
+                }
+                self.read_listener(listener);
+            }
+        }
+    }
+
+    fn read_listener(&mut self, place: usize) {
+        let listener = &mut self.listeners[place];
+        let on_any = listener.local.ip().is_unspecified();
+        let received = self.inbox.receive(listener.socket.as_fd(), BATCH, on_any);
+        let slots = received.unwrap_or_else(|error| {
+            tracing::debug!(%error, listener = %listener.local, "receive failed");
+            0..0
+        });
+        listener.hungry = slots.len() == BATCH;
+        for slot in slots {
+            self.handle_client(place, slot);
+        }
+    }
+
+    fn handle_client(&mut self, place: usize, slot: usize) {
+        let Some(received) = self.inbox.datagram(slot) else { return };
+        if received.truncated {
+            return self.server.dropped(DropReason::TooLarge);
+        }
+        let local = self.listeners[place].local;
+        let server = SocketAddr::new(received.to.unwrap_or(local.ip()), local.port());
+        let client = received.from;
+        let five_tuple = FiveTuple { transport: Transport::Udp, client, server };
+        match self.server.handle_client(self.now, &five_tuple, received.bytes, &mut self.reply) {
+            ClientVerdict::Relay { allocation, peer, payload, route } => {
+                self.send_to_peer(allocation, peer, slot, payload, route);
+            }
+            ClientVerdict::Reply { allocation } => {
+                let bytes = mem::replace(&mut self.reply, self.outbox.spare());
+                let account = allocation.map_or(Account::None(client), Account::Client);
+                self.send_message(place, &five_tuple, bytes, account);
+            }
+            ClientVerdict::Handled | ClientVerdict::Drop(_) => {}
+        }
+        self.act_on_outputs();
+    }
+
+    /// Sends a message of the control plane from the address that the client talks to.
+    pub(super) fn send_message(&mut self, listener: usize, to: &FiveTuple, bytes: Vec<u8>, account: Account) {
+        let payload: Payload = self.outbox.keep(Kept { bytes, ring: None });
+        self.outbox.push(Entry {
+            exit: Exit::Listener(listener),
+            to: to.client,
+            from: self.source(listener, to),
+            header: None,
+            payload,
+            pad: 0,
+            account,
+        });
+    }
+}

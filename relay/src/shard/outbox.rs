@@ -1,0 +1,135 @@
+//! What one turn has to send, grouped by socket and sent at its end.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    os::fd::BorrowedFd,
+};
+
+use turnpike_proto::{AllocationKey, Header};
+
+use crate::io::{Batch, Datagram, Inbox, Refused};
+
+/// Answers' buffers kept for reuse.
+const SPARE: usize = 128;
+
+/// The socket that a datagram leaves by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Exit {
+    /// The listener at this place.
+    Listener(usize),
+    /// The relay socket of the allocation in this slot.
+    Relay(u32),
+}
+
+/// Where the bytes are until they are sent.
+#[derive(Debug)]
+pub(super) enum Payload {
+    /// In the inbox.
+    Received { slot: usize, range: Range<usize> },
+    /// A message of the control plane, or a payload of another shard.
+    Kept(usize),
+}
+
+/// Whose bytes they are once the kernel has taken them.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Account {
+    /// The allocation's, on its client's leg.
+    Client(AllocationKey),
+    /// The allocation's, on its peers' leg.
+    Peer(AllocationKey),
+    /// Nobody's: an answer to a client without an allocation.
+    None(SocketAddr),
+}
+
+/// One datagram to be sent.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) exit: Exit,
+    pub(super) to: SocketAddr,
+    pub(super) from: Option<IpAddr>,
+    pub(super) header: Option<Header>,
+    pub(super) payload: Payload,
+    pub(super) pad: u8,
+    pub(super) account: Account,
+}
+
+/// A buffer that lives until the flush.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) bytes: Vec<u8>,
+    /// The ring that gets it back; answers are this shard's own.
+    pub(super) ring: Option<usize>,
+}
+
+/// The datagrams of one turn.
+#[derive(Default)]
+pub(super) struct Outbox {
+    entries: Vec<Entry>,
+    order: Vec<u32>,
+    kept: Vec<Kept>,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Outbox {
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.entries.push(entry);
+    }
+
+    /// Keeps bytes until the flush, for [`Payload::Kept`].
+    pub(super) fn keep(&mut self, kept: Kept) -> Payload {
+        self.kept.push(kept);
+        Payload::Kept(self.kept.len() - 1)
+    }
+
+    /// An empty buffer for an answer.
+    pub(super) fn spare(&mut self) -> Vec<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Sends everything, socket by socket and in order within each, and tells of each datagram's account and length
+    /// whether the kernel took it.
+    pub(super) fn flush<'a>(
+        &mut self,
+        batch: &mut Batch,
+        inbox: &Inbox,
+        socket: impl Fn(Exit) -> BorrowedFd<'a>,
+        mut outcome: impl FnMut(Account, usize, Result<(), Refused>),
+    ) {
+        let Self { entries, order, kept, .. } = self;
+        order.clear();
+        order.extend(0..entries.len() as u32);
+        order.sort_unstable_by_key(|place| (entries[*place as usize].exit, *place));
+        let exit = |place: u32| entries[place as usize].exit;
+        for group in order.chunk_by(|one, other| exit(*one) == exit(*other)) {
+            let datagrams = group.iter().map(|place| entries[*place as usize].datagram(inbox, kept));
+            batch.send(socket(exit(group[0])), datagrams, |nth, result| {
+                let entry = &entries[group[nth] as usize];
+                outcome(entry.account, entry.datagram(inbox, kept).len(), result);
+            });
+        }
+        entries.clear();
+    }
+
+    /// The buffers that the last flush has sent: answers' are kept for reuse, the others go back to their rings.
+    pub(super) fn take_back(&mut self, mut give_back: impl FnMut(usize, Vec<u8>)) {
+        for Kept { bytes, ring } in self.kept.drain(..) {
+            match ring {
+                Some(ring) => give_back(ring, bytes),
+                None if self.spare.len() < SPARE => self.spare.push(bytes),
+                None => {}
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn datagram<'a>(&'a self, inbox: &'a Inbox, kept: &'a [Kept]) -> Datagram<'a> {
+        let payload = match &self.payload {
+            Payload::Received { slot, range } => &inbox.bytes(*slot)[range.clone()],
+            Payload::Kept(place) => &kept[*place].bytes,
+        };
+        let header = self.header.as_ref().map_or(&[][..], AsRef::as_ref);
+        Datagram { to: self.to, from: self.from, header, payload, pad: self.pad }
+    }
+}

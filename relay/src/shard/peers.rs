@@ -1,0 +1,128 @@
+//! Payloads to and from peers: by relay sockets, and in process where the peer is an allocation of this node.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    ops::Range,
+    os::fd::AsFd as _,
+};
+
+use turnpike_proto::{AllocationKey, DropReason, FiveTuple, PeerVerdict, Route};
+
+use super::{
+    Relay, Shard,
+    outbox::{Account, Entry, Exit, Kept, Payload},
+};
+use crate::{ring::Full, shared::Place};
+
+/// Most datagrams that one relay socket gives at a time.
+pub(super) const BATCH: usize = 16;
+/// Most payloads that one ring gives in a turn.
+const PARCELS: usize = 64;
+
+impl Shard {
+    /// Takes one batch from the relay socket of a slot.
+    pub(super) fn read_relay(&mut self, slot: u32) {
+        let Some(relay) = self.relays.get(slot as usize).and_then(Option::as_ref) else { return };
+        let allocation = relay.key;
+        let received = self.inbox.receive(relay.socket.socket().as_fd(), BATCH, false);
+        let slots = received.unwrap_or_else(|error| {
+            tracing::debug!(%error, relayed = %relay.socket.advertised, "receive failed");
+            0..0
+        });
+        for slot in slots {
+            let Some(received) = self.inbox.datagram(slot) else { continue };
+            match received.truncated {
+                true => self.server.dropped(DropReason::TooLarge),
+                false => {
+                    let (from, len) = (received.from, received.bytes.len());
+                    self.deliver(allocation, from, len, Payload::Received { slot, range: 0..len });
+                }
+            }
+        }
+    }
+
+    /// Takes what other shards have sent here.
+    pub(super) fn read_rings(&mut self) {
+        for ring in 0..self.rings.incoming() {
+            for _ in 0..PARCELS {
+                let Some(parcel) = self.rings.pop(ring) else { break };
+                let len = parcel.bytes.len();
+                let payload = self.outbox.keep(Kept { bytes: parcel.bytes, ring: Some(ring) });
+                self.deliver(parcel.allocation, parcel.from, len, payload);
+            }
+        }
+    }
+
+    /// Sends a client's payload, which is in the inbox, to its peer.
+    pub(super) fn send_to_peer(
+        &mut self,
+        allocation: AllocationKey,
+        peer: SocketAddr,
+        slot: usize,
+        range: Range<usize>,
+        route: Route,
+    ) {
+        let or_socket = match route {
+            Route::Socket => true,
+            Route::Own { or_socket } => match self.node.shared.table.find(peer) {
+                Some(place) => return self.hairpin(allocation, place, slot, range),
+                None => or_socket,
+            },
+        };
+        match or_socket {
+            true => self.outbox.push(Entry {
+                exit: Exit::Relay(allocation.index),
+                to: peer,
+                from: None,
+                header: None,
+                payload: Payload::Received { slot, range },
+                pad: 0,
+                account: Account::Peer(allocation),
+            }),
+            false => self.server.dropped(DropReason::OwnAddress),
+        }
+    }
+
+    /// Hands a payload to another allocation of this node. Its peer is the sender's relayed address, as seen outside.
+    fn hairpin(&mut self, sender: AllocationKey, to: Place, slot: usize, range: Range<usize>) {
+        let (from, len) = (self.relay(sender).socket.advertised, range.len());
+        if to.shard == self.id {
+            self.server.hairpinned(sender, len);
+            return self.deliver(to.allocation, from, len, Payload::Received { slot, range });
+        }
+        match self.rings.push(to.shard, to.allocation, from, &self.inbox.bytes(slot)[range]) {
+            Ok(()) => self.server.hairpinned(sender, len),
+            Err(Full) => self.server.dropped(DropReason::RingFull),
+        }
+    }
+
+    /// Sends a peer's payload to the client of an allocation.
+    fn deliver(&mut self, allocation: AllocationKey, from: SocketAddr, len: usize, payload: Payload) {
+        match self.server.handle_peer(self.now, allocation, from, len) {
+            PeerVerdict::Relay { five_tuple, header, pad } => {
+                let listener = self.relay(allocation).listener;
+                self.outbox.push(Entry {
+                    exit: Exit::Listener(listener),
+                    to: five_tuple.client,
+                    from: self.source(listener, &five_tuple),
+                    header: Some(header),
+                    payload,
+                    pad,
+                    account: Account::Client(allocation),
+                });
+            }
+            PeerVerdict::Drop(_) => {}
+        }
+    }
+
+    /// The address that answers to a client leave from, where the listener leaves that open.
+    pub(super) fn source(&self, listener: usize, five_tuple: &FiveTuple) -> Option<IpAddr> {
+        let on_any = self.listeners[listener].local.ip().is_unspecified();
+        on_any.then_some(five_tuple.server.ip())
+    }
+
+    fn relay(&self, allocation: AllocationKey) -> &Relay {
+        let relay = self.relays[allocation.index as usize].as_ref();
+        relay.expect("an allocation that the core calls live has a relay socket")
+    }
+}
