@@ -1,1 +1,21 @@
-fn main() {}
+//! `turnpike`: a self-hosted TURN relay and signaling appliance.
+
+#![forbid(unsafe_code)]
+
+mod announcement;
+mod commands;
+mod credential;
+mod exit;
+mod logging;
+mod ready;
+mod screen;
+mod service;
+mod stopping;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    exit::code_of(commands::Arguments::parse().execute())
+}

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    Config, ConfigError, Host, Place, Problem, PublicAddress, document,
+    Config, ConfigError, Host, Place, Problem, PublicAddress, Secret, document,
     resolve::{Purpose, Resolved, resolve},
     secrets::{SecretError, is_open_to_all, make_secret, random_secret, read_keys, read_secrets},
 };
@@ -38,6 +38,8 @@ pub enum MissingSecret {
 pub struct Loaded {
     /// The values.
     pub config: Config,
+    /// The file they come from, when there is one.
+    pub file: Option<PathBuf>,
     /// The file that holds the secrets.
     pub secret_file: PathBuf,
     /// What the operator should know.
@@ -95,11 +97,26 @@ pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
     let (origins, raw) = document::read(request.file.clone(), &text, &host.environment)?;
     let purpose = Purpose { file, this_machine: request.this_machine };
     let resolved = resolve(&origins, raw, host, purpose)?;
-    let mut loaded = with_secrets(resolved, request.missing_secret)?;
-    if request.this_machine {
-        loaded.config.confine_to_this_machine(host);
+    let Resolved { mut config, secret_file, api_keys_file, mut notes } = resolved;
+    let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
+    if let Some(path) = api_keys_file {
+        config.auth.api_keys = read_keys(&path).map_err(refused)?;
     }
-    Ok(loaded)
+    config.auth.secrets = match read_secrets(&secret_file).map_err(refused)? {
+        Some(secrets) => {
+            notes.extend(is_open_to_all(&secret_file).then(|| Note::SecretOpenToAll(secret_file.clone())));
+            secrets
+        }
+        None => {
+            let (secrets, note) = without_secret_file(&secret_file, request.missing_secret)?;
+            notes.push(note);
+            secrets
+        }
+    };
+    if request.this_machine {
+        config.confine_to_this_machine(host);
+    }
+    Ok(Loaded { config, file: request.file.clone(), secret_file, notes })
 }
 
 fn read(path: &Path) -> Result<String, Problem> {
@@ -110,34 +127,16 @@ fn read(path: &Path) -> Result<String, Problem> {
     String::from_utf8(bytes).map_err(|_| refused("is not UTF-8 text: save it as UTF-8".to_owned()))
 }
 
-fn with_secrets(resolved: Resolved, missing: MissingSecret) -> Result<Loaded, ConfigError> {
-    let Resolved { mut config, secret_file, api_keys_file, mut notes } = resolved;
-    let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
-    if let Some(path) = api_keys_file {
-        config.auth.api_keys = read_keys(&path).map_err(refused)?;
+fn without_secret_file(path: &Path, missing: MissingSecret) -> Result<(Vec<Secret>, Note), Problem> {
+    match missing {
+        MissingSecret::Make => {
+            let secrets = make_secret(path).map_err(|error| Problem::nowhere(error.to_string()))?;
+            Ok((secrets, Note::SecretMade(path.into())))
+        }
+        MissingSecret::Refuse => Err(Problem::nowhere(format!(
+            "there is no secret file {} yet: start `turnpike run` or `turnpike relay` once, and it is made",
+            path.display()
+        ))),
+        MissingSecret::StandIn => Ok((vec![random_secret()], Note::SecretToBeMade(path.into()))),
     }
-    config.auth.secrets = match (read_secrets(&secret_file).map_err(refused)?, missing) {
-        (Some(secrets), _) => {
-            if is_open_to_all(&secret_file) {
-                notes.push(Note::SecretOpenToAll(secret_file.clone()));
-            }
-            secrets
-        }
-        (None, MissingSecret::Make) => {
-            notes.push(Note::SecretMade(secret_file.clone()));
-            make_secret(&secret_file).map_err(refused)?
-        }
-        (None, MissingSecret::Refuse) => {
-            let message = format!(
-                "there is no secret file {} yet: start `turnpike run` or `turnpike relay` once, and it is made",
-                secret_file.display()
-            );
-            return Err(Problem::nowhere(message).into());
-        }
-        (None, MissingSecret::StandIn) => {
-            notes.push(Note::SecretToBeMade(secret_file.clone()));
-            vec![random_secret()]
-        }
-    };
-    Ok(Loaded { config, secret_file, notes })
 }

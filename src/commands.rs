@@ -1,0 +1,55 @@
+//! The command line: one module a command.
+
+mod config_check;
+mod config_file;
+mod creds;
+mod relay;
+mod run;
+mod signaling;
+
+use clap::{Parser, Subcommand};
+
+pub(crate) use config_file::ConfigFile;
+
+/// A self-hosted TURN relay and signaling appliance.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, disable_help_subcommand = true)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve relay and signaling in one process
+    Run(run::Arguments),
+    /// Serve STUN and TURN only
+    Relay(relay::Arguments),
+    /// Serve signaling and the page only
+    Signaling(signaling::Arguments),
+    /// Make a TURN credential and a ready iceServers block
+    Creds(creds::Arguments),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(Config),
+}
+
+#[derive(Debug, Subcommand)]
+enum Config {
+    /// Say what is wrong with the configuration and whether its ports are free
+    Check(config_check::Arguments),
+}
+
+impl Arguments {
+    /// # Errors
+    /// What stopped the command, as one sentence.
+    pub(crate) fn execute(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Run(arguments) => run::execute(&arguments),
+            Command::Relay(arguments) => relay::execute(&arguments),
+            Command::Signaling(arguments) => signaling::execute(&arguments),
+            Command::Creds(arguments) => creds::execute(&arguments),
+            Command::Config(Config::Check(arguments)) => config_check::execute(&arguments),
+        }
+    }
+}

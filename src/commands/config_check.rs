@@ -1,0 +1,120 @@
+use std::{
+    io,
+    net::{SocketAddr, TcpListener, UdpSocket},
+    os::unix::net::UnixStream,
+};
+
+use clap::Args;
+use turnpike_config::{Config, Loaded, MissingSecret};
+
+use super::ConfigFile;
+use crate::{
+    exit::Shown,
+    screen::{Screen, Verdict},
+};
+
+/// Say what is wrong with the configuration.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// Nothing is made and nothing stays bound.
+///
+/// # Errors
+/// What is wrong with the configuration; [`Shown`] when a port cannot be had.
+pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = arguments.config.load(MissingSecret::StandIn, false)?;
+    let mut screen = Screen::stdout();
+    print_values(&mut screen, &loaded)?;
+    let mut failed = false;
+    for (about, outcome) in ports(&loaded.config) {
+        let (verdict, found) = match outcome {
+            Ok(found) => (Verdict::Ok, found),
+            Err(found) => (Verdict::Fail, found),
+        };
+        failed |= verdict == Verdict::Fail;
+        screen.verdict(verdict, about, &found)?;
+    }
+    match failed {
+        true => Err(Shown.into()),
+        false => Ok(()),
+    }
+}
+
+fn print_values(screen: &mut Screen, loaded: &Loaded) -> io::Result<()> {
+    let Config { node, auth, relay, signaling, ice, .. } = &loaded.config;
+    let file = loaded.file.as_ref().map(|file| file.display().to_string());
+    let (first, last) = relay.port_range;
+    let secrets = match auth.secrets.len() {
+        1 => "one secret".to_owned(),
+        count => format!("{count} secrets, the first signs"),
+    };
+    let lines = [
+        ("config", file.unwrap_or_else(|| "none, built-in defaults".to_owned())),
+        ("node", node.name.clone()),
+        ("address", node.public_ipv4.to_string()),
+        ("state", node.state_dir.display().to_string()),
+        ("secret", format!("{}: {secrets}", loaded.secret_file.display())),
+        ("relay", format!("ports {first}-{last} on {}, {} shards", relay.relay_ipv4, relay.shards)),
+        (
+            "limits",
+            format!("{} allocations, {} a subject", relay.max_allocations, relay.max_allocations_per_subject),
+        ),
+        ("signaling", format!("Socket.IO on {}", signaling.path)),
+        ("ice", [ice.stun_urls.as_slice(), &ice.turn_urls].concat().join(" ")),
+    ];
+    for (about, found) in lines {
+        screen.verdict(Verdict::Ok, about, &found)?;
+    }
+    for note in &loaded.notes {
+        let verdict = if note.is_warning() { Verdict::Warn } else { Verdict::Ok };
+        screen.verdict(verdict, "note", &note.to_string())?;
+    }
+    Ok(())
+}
+
+/// Tries every address, and lets go of it.
+fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
+    let Config { relay, signaling, metrics, .. } = config;
+    let running = UnixStream::connect(&relay.admin_socket).is_ok();
+    let udp = |address: SocketAddr| UdpSocket::bind(address).map(drop);
+    let tcp = |address: SocketAddr| TcpListener::bind(address).map(drop);
+    let mut outcomes = Vec::new();
+    let mut add = |about, key, transport, address: SocketAddr, bound: io::Result<()>| {
+        let what = format!("{transport} {address}");
+        outcomes.push((about, verdict(&what, key, bound, running)));
+    };
+    for listener in &relay.listen_udp {
+        add("turn", "relay.listen_udp", "UDP", *listener, udp(*listener));
+    }
+    let any_port = SocketAddr::from((relay.relay_ipv4, 0));
+    add("relayed", "relay.relay_ipv4", "UDP", any_port, udp(any_port));
+    for listener in &signaling.listen {
+        add("http", "signaling.listen", "TCP", *listener, tcp(*listener));
+    }
+    for (key, listener) in [
+        ("metrics.relay_listen", metrics.relay_listen),
+        ("metrics.signaling_listen", metrics.signaling_listen),
+    ] {
+        if let Some(listener) = listener {
+            add("metrics", key, "TCP", listener, tcp(listener));
+        }
+    }
+    outcomes
+}
+
+/// What a trial bind says. A port that is taken is no failure while this very node runs.
+fn verdict(what: &str, key: &str, bound: io::Result<()>, running: bool) -> Result<String, String> {
+    match bound {
+        Ok(()) => Ok(format!("{what} can be bound")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && running => {
+            Ok(format!("{what} is in use, and this node is running"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(format!("{what} is in use: stop what `ss -lpn` shows there, or change `{key}`"))
+        }
+        Err(error) => Err(format!("{what} cannot be bound ({error}): change `{key}`")),
+    }
+}

@@ -1,0 +1,47 @@
+use clap::Args;
+use turnpike_relay::Relay;
+use turnpike_signaling::Signaling;
+
+use super::ConfigFile;
+use crate::{announcement::Announcement, ready::Ready, service, stopping::Stopping};
+
+/// Serve relay and signaling in one process.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Serve this machine alone: loopback only, local peers allowed, no draining
+    #[arg(long)]
+    dev: bool,
+}
+
+/// Binds both services before either serves.
+///
+/// # Errors
+/// What is wrong with the configuration, or what cannot be bound.
+pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = service::load(&arguments.config, arguments.dev)?;
+    if arguments.dev {
+        tracing::warn!("--dev: serving this machine alone, and relaying to its own and to private addresses");
+    }
+    service::block_on(async {
+        let config = &loaded.config;
+        let stopping = Stopping::on_signals()?;
+        let relay = Relay::bind(config)?;
+        let signaling = Signaling::bind(config).await?;
+        let ready = Ready::of(config, Some(relay.listening()), Some(signaling.listening()));
+        ready.log();
+        Announcement { loaded: &loaded, ready: &ready, this_machine: arguments.dev }.print()?;
+
+        let Stopping { drain, stop } = stopping.clone();
+        let relay = tokio::spawn(async move { relay.serve(drain, stop).await });
+        let Stopping { drain, stop } = stopping.clone();
+        let signaling = tokio::spawn(signaling.serve(drain, stop));
+        let (relay, signaling) = tokio::join!(
+            service::outcome("the relay", relay, &stopping),
+            service::outcome("signaling", signaling, &stopping)
+        );
+        relay?;
+        signaling
+    })
+}

@@ -1,0 +1,26 @@
+use clap::Args;
+use turnpike_signaling::Signaling;
+
+use super::ConfigFile;
+use crate::{ready::Ready, service, stopping::Stopping};
+
+/// Serve signaling and the page only.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+}
+
+/// # Errors
+/// What is wrong with the configuration, or what cannot be bound.
+pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
+    let loaded = service::load(&arguments.config, false)?;
+    service::block_on(async {
+        let stopping = Stopping::on_signals()?;
+        let signaling = Signaling::bind(&loaded.config).await?;
+        Ready::of(&loaded.config, None, Some(signaling.listening())).log();
+        let Stopping { drain, stop } = stopping.clone();
+        let served = tokio::spawn(signaling.serve(drain, stop));
+        service::outcome("signaling", served, &stopping).await
+    })
+}

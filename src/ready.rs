@@ -1,0 +1,79 @@
+//! What a started service serves, for the one log line that says so.
+
+use std::{fmt::Display, net::SocketAddr};
+
+use turnpike_config::Config;
+
+/// Addresses that are bound; absent is what this process does not serve.
+#[derive(Debug, Default)]
+pub(crate) struct Ready {
+    udp: Option<String>,
+    http: Option<String>,
+    /// Where a browser finds the page.
+    pub(crate) page: Option<String>,
+    /// Where one on this machine finds it as well.
+    pub(crate) local_page: Option<String>,
+    admin: Option<String>,
+    /// Where the relay's metrics are.
+    pub(crate) metrics_relay: Option<String>,
+    /// Where signaling's metrics are.
+    pub(crate) metrics_signaling: Option<String>,
+}
+
+impl Ready {
+    pub(crate) fn of(
+        config: &Config,
+        relay: Option<&turnpike_relay::Listening>,
+        signaling: Option<&turnpike_signaling::Listening>,
+    ) -> Self {
+        let http = signaling.and_then(|signaling| signaling.http.first()).copied();
+        Self {
+            udp: relay.map(|relay| joined(&relay.udp)),
+            http: signaling.map(|signaling| joined(&signaling.http)),
+            page: http.map(|http| page(config, http)),
+            local_page: http
+                .filter(|http| http.ip().is_unspecified())
+                .map(|http| url("localhost", http.port())),
+            admin: relay.map(|relay| relay.admin_socket.display().to_string()),
+            metrics_relay: relay.and_then(|relay| relay.metrics).map(|address| address.to_string()),
+            metrics_signaling: signaling
+                .and_then(|signaling| signaling.metrics)
+                .map(|address| address.to_string()),
+        }
+    }
+
+    /// Writes the line that tests and people wait for.
+    pub(crate) fn log(&self) {
+        tracing::info!(
+            udp = self.udp,
+            http = self.http,
+            page = self.page,
+            admin = self.admin,
+            metrics_relay = self.metrics_relay,
+            metrics_signaling = self.metrics_signaling,
+            "ready"
+        );
+    }
+}
+
+fn joined<T: Display>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The page's URL: by name where there is one, by `localhost` where only this machine can reach it.
+fn page(config: &Config, http: SocketAddr) -> String {
+    let host = match (http.ip(), &config.node.domain) {
+        (ip, _) if ip.is_loopback() => "localhost".to_owned(),
+        (_, Some(domain)) => domain.clone(),
+        (ip, None) if ip.is_unspecified() => config.node.public_ipv4.address.to_string(),
+        (_, None) => SocketAddr::new(http.ip(), 0).to_string().trim_end_matches(":0").to_owned(),
+    };
+    url(&host, http.port())
+}
+
+fn url(host: &str, port: u16) -> String {
+    match port {
+        80 => format!("http://{host}"),
+        _ => format!("http://{host}:{port}"),
+    }
+}

@@ -1,0 +1,50 @@
+//! What every service does around serving: load, log, run, and notice an end that nobody asked for.
+
+use anyhow::{Context as _, anyhow};
+use tokio::task::JoinHandle;
+use turnpike_config::{Loaded, MissingSecret};
+
+use crate::{commands::ConfigFile, logging, stopping::Stopping};
+
+/// Loads the configuration for a service and starts to log; the secret is made when missing.
+///
+/// # Errors
+/// Everything that is wrong with the configuration.
+pub(crate) fn load(file: &ConfigFile, this_machine: bool) -> anyhow::Result<Loaded> {
+    let loaded = file.load(MissingSecret::Make, this_machine)?;
+    logging::start(&loaded.config.log)?;
+    for note in &loaded.notes {
+        match note.is_warning() {
+            true => tracing::warn!("{note}"),
+            false => tracing::info!("{note}"),
+        }
+    }
+    let node = &loaded.config.node;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = node.name, "advertising {}", node.public_ipv4);
+    Ok(loaded)
+}
+
+/// Runs a service to its end.
+///
+/// # Errors
+/// Those of the service, and a runtime that does not start.
+pub(crate) fn block_on(service: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime
+        .context("the async runtime does not start; `ulimit -u` and `ulimit -n` may be too low")?
+        .block_on(service)
+}
+
+/// Waits for a service. When it ends before its time, the other is told to end too.
+///
+/// # Errors
+/// When nobody asked it to end.
+pub(crate) async fn outcome<T>(name: &str, served: JoinHandle<T>, stopping: &Stopping) -> anyhow::Result<()> {
+    let result = served.await;
+    let asked = stopping.drain.is_cancelled() || stopping.stop.is_cancelled();
+    if result.is_ok() && asked {
+        return Ok(());
+    }
+    stopping.end();
+    Err(anyhow!("{name} has failed; the log above says why"))
+}
