@@ -20,7 +20,7 @@ use crate::{
     admin::{self, AdminPath},
     clock::Clock,
     host,
-    io::{expand, open_group, open_relay_socket},
+    io::{open_group, open_relay_socket},
     lock::StateLock,
     metrics, ring,
     shard::{Node, Shard, Sockets},
@@ -62,9 +62,7 @@ impl Relay {
     /// What cannot be had, and what to do about it.
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let shards = config.relay.shards;
-        if shards > MAX_SHARDS {
-            return Err(StartError::TooManyShards { shards });
-        }
+        assert!((1..=MAX_SHARDS).contains(&shards), "the configuration allows 1 to 256 shards");
         let lock = StateLock::take(&config.node.state_dir)?;
         let groups = open_listeners(&config.relay.listen_udp, shards)?;
         let udp: Vec<SocketAddr> = groups.iter().map(|group| group.address).collect();
@@ -132,40 +130,15 @@ struct Group {
     sockets: Vec<Socket>,
 }
 
-/// Opens every address, IPv4 and IPv6 apart; of `[::]`, a family that the host lacks is skipped.
 fn open_listeners(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Group>, StartError> {
-    let mut groups: Vec<Group> = Vec::new();
-    for configured in addresses {
-        let mut port = configured.port();
-        let families = expand(*configured);
-        for mut address in families.iter().copied() {
-            address.set_port(port);
-            if groups.iter().any(|group| group.address == address) {
-                continue;
-            }
-            match open_group(address, shards) {
-                Ok((bound, sockets)) => {
-                    port = bound.port();
-                    groups.push(Group { address: bound, sockets });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                    return Err(StartError::PortInUse { address });
-                }
-                Err(error) if families.len() > 1 && is_missing_family(&error) => {
-                    tracing::info!("not listening on UDP {address}: this host lacks the address family");
-                }
-                Err(source) => return Err(StartError::Listen { address, source }),
-            }
+    let open = |address: &SocketAddr| match open_group(*address, shards) {
+        Ok((address, sockets)) => Ok(Group { address, sockets }),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Err(StartError::PortInUse { address: *address })
         }
-    }
-    match groups.is_empty() {
-        true => Err(StartError::NoListener),
-        false => Ok(groups),
-    }
-}
-
-fn is_missing_family(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
+        Err(source) => Err(StartError::Listen { address: *address, source }),
+    };
+    addresses.iter().map(open).collect()
 }
 
 /// Gives each shard its socket of every group.

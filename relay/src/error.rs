@@ -2,8 +2,6 @@
 
 use std::{io, net::Ipv4Addr, net::SocketAddr, path::PathBuf};
 
-use crate::shared::MAX_SHARDS;
-
 /// Why a relay does not start: one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -48,9 +46,6 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
-    /// Nothing to listen on.
-    #[error("relay.listen_udp names no address that this host has: add one, such as \"0.0.0.0:3478\"")]
-    NoListener,
     /// Relay sockets cannot be bound.
     #[error(
         "cannot bind relay sockets on {address}: {source}; set relay.relay_ipv4 to an address of this host"
@@ -60,14 +55,6 @@ pub enum StartError {
         address: Ipv4Addr,
         /// What the system says.
         source: io::Error,
-    },
-    /// More shards than the port table can name.
-    #[error(
-        "relay.shards is {shards}, more than the {MAX_SHARDS} there can be: set it to the number of cores, or 0"
-    )]
-    TooManyShards {
-        /// As configured.
-        shards: usize,
     },
     /// A process answers on the admin socket.
     #[error(

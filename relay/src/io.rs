@@ -12,7 +12,7 @@ mod wake;
 
 pub(crate) use epoll::{Epoll, Ready, Token};
 pub(crate) use interfaces::addresses as interface_addresses;
-pub(crate) use listener::{expand, open_group};
+pub(crate) use listener::open_group;
 pub(crate) use receive::Inbox;
 pub(crate) use relay_socket::open as open_relay_socket;
 pub(crate) use send::{Batch, Datagram, Refused};

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use turnpike_proto::{AllocationKey, Cause, DropReason, Now, Server};
 use turnpike_relay_api::admin::{Session, Traffic};
 
-use self::outbox::{Account, Exit, Outbox};
+use self::outbox::{Account, Exit, Outbox, Side};
 use crate::{
     clock::Clock,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token},
@@ -143,7 +143,7 @@ pub(crate) struct Shard {
     batch: Batch,
     /// An answer being written by the core.
     reply: Vec<u8>,
-    /// Ended allocations that still have something in hand.
+    /// Ended allocations that are not released yet.
     closing: Vec<AllocationKey>,
     /// Traffic of released allocations.
     ended: ByFamily<Traffic>,
@@ -264,27 +264,34 @@ impl Shard {
         }
     }
 
-    /// Sends what the turn has in hand, counts what the kernel took, and empties the inbox.
+    /// Sends what the turn has in hand, counts what the kernel took, and empties the inbox. Ended allocations lose their
+    /// sockets in between: a client that is told of its end finds port and quota free.
     fn flush(&mut self) {
+        self.send(Side::Peers);
+        self.close_sockets();
+        self.send(Side::Clients);
+        let rings = &mut self.rings;
+        self.outbox.clear(|ring, bytes| rings.give_back(ring, bytes));
+        self.rings.wake_receivers();
+        self.inbox.clear();
+    }
+
+    fn send(&mut self, side: Side) {
         let Self { outbox, batch, inbox, listeners, relays, server, .. } = self;
         let socket = |exit| match exit {
             Exit::Listener(place) => listeners[place].socket.as_fd(),
             Exit::Relay(slot) => {
                 let relay = relays[slot as usize].as_ref();
-                relay.expect("a relay socket is closed only after a flush").socket.socket().as_fd()
+                relay.expect("a relay socket is closed only after its side was sent").socket.socket().as_fd()
             }
         };
-        outbox.flush(batch, inbox, socket, |account, len, result| match (result, account) {
+        outbox.send(side, batch, inbox, socket, |account, len, result| match (result, account) {
             (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
             (Ok(()), Account::Peer(allocation)) => server.sent_to_peer(allocation, len),
             (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
             (Err(Refused::TooLarge), _) => server.dropped(DropReason::TooLarge),
             (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
         });
-        let rings = &mut self.rings;
-        self.outbox.take_back(|ring, bytes| rings.give_back(ring, bytes));
-        self.rings.wake_receivers();
-        self.inbox.clear();
     }
 
     fn publish(&mut self) {

@@ -1,9 +1,6 @@
 //! UDP listeners: one socket a shard on one address, shared by SO_REUSEPORT.
 
-use std::{
-    io,
-    net::{Ipv4Addr, SocketAddr},
-};
+use std::{io, net::SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -11,16 +8,6 @@ use super::option;
 
 /// Asked of the kernel, which gives no more than `net.core.rmem_max` and `wmem_max`.
 const BUFFER: usize = 4 << 20;
-
-/// The sockets that an address of the configuration asks for: the families are bound apart, so `[::]` is two.
-pub(crate) fn expand(address: SocketAddr) -> Vec<SocketAddr> {
-    match address {
-        SocketAddr::V6(v6) if v6.ip().is_unspecified() => {
-            vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, v6.port())), address]
-        }
-        _ => vec![address],
-    }
-}
 
 /// Opens `count` sockets on one address, on a free port when its port is 0, and gives the address they have.
 ///
@@ -82,12 +69,5 @@ mod tests {
             let mut byte = [std::mem::MaybeUninit::uninit()];
             assert!(socket.recv(&mut byte).is_ok(), "socket {place} of the group got none of 200 flows");
         }
-    }
-
-    #[test]
-    fn the_ipv6_wildcard_means_both_families() {
-        let expanded = expand("[::]:3478".parse().unwrap());
-        assert_eq!(expanded, ["0.0.0.0:3478".parse().unwrap(), "[::]:3478".parse().unwrap()]);
-        assert_eq!(expand("[::1]:1".parse().unwrap()).len(), 1);
     }
 }

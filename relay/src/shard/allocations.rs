@@ -25,15 +25,20 @@ impl Shard {
         }
     }
 
-    /// Frees the ended allocations; nothing is in hand for them any more.
+    /// Closes the sockets of ended allocations, whose ports and places are then free.
+    pub(super) fn close_sockets(&mut self) {
+        for allocation in &self.closing {
+            self.relays[allocation.index as usize] = None;
+        }
+    }
+
+    /// Releases ended allocations: nothing more is sent or counted for them.
     pub(super) fn release_closed(&mut self) {
         while let Some(allocation) = self.closing.pop() {
-            let relay = self.relays[allocation.index as usize].take();
             if let Some(closed) = self.server.release(allocation) {
                 self.ended.get_mut(Family::of(closed.five_tuple.client)).add(&closed.traffic);
                 log_closed(&closed);
             }
-            drop(relay);
         }
     }
 

@@ -16,10 +16,17 @@ const SPARE: usize = 128;
 /// The socket that a datagram leaves by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Exit {
-    /// The listener at this place.
-    Listener(usize),
     /// The relay socket of the allocation in this slot.
     Relay(u32),
+    /// The listener at this place.
+    Listener(usize),
+}
+
+/// Half of what leaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Peers,
+    Clients,
 }
 
 /// Where the bytes are until they are sent.
@@ -87,20 +94,21 @@ impl Outbox {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Sends everything, socket by socket and in order within each, and tells of each datagram's account and length
+    /// Sends one side, socket by socket and in order within each, and tells of each datagram's account and length
     /// whether the kernel took it.
-    pub(super) fn flush<'a>(
+    pub(super) fn send<'a>(
         &mut self,
+        side: Side,
         batch: &mut Batch,
         inbox: &Inbox,
         socket: impl Fn(Exit) -> BorrowedFd<'a>,
         mut outcome: impl FnMut(Account, usize, Result<(), Refused>),
     ) {
         let Self { entries, order, kept, .. } = self;
-        order.clear();
-        order.extend(0..entries.len() as u32);
-        order.sort_unstable_by_key(|place| (entries[*place as usize].exit, *place));
         let exit = |place: u32| entries[place as usize].exit;
+        order.clear();
+        order.extend((0..entries.len() as u32).filter(|place| exit(*place).side() == side));
+        order.sort_unstable_by_key(|place| (exit(*place), *place));
         for group in order.chunk_by(|one, other| exit(*one) == exit(*other)) {
             let datagrams = group.iter().map(|place| entries[*place as usize].datagram(inbox, kept));
             batch.send(socket(exit(group[0])), datagrams, |nth, result| {
@@ -108,17 +116,26 @@ impl Outbox {
                 outcome(entry.account, entry.datagram(inbox, kept).len(), result);
             });
         }
-        entries.clear();
     }
 
-    /// The buffers that the last flush has sent: answers' are kept for reuse, the others go back to their rings.
-    pub(super) fn take_back(&mut self, mut give_back: impl FnMut(usize, Vec<u8>)) {
+    /// Forgets everything. Answers' buffers are kept for reuse, the others go back to their rings.
+    pub(super) fn clear(&mut self, mut give_back: impl FnMut(usize, Vec<u8>)) {
+        self.entries.clear();
         for Kept { bytes, ring } in self.kept.drain(..) {
             match ring {
                 Some(ring) => give_back(ring, bytes),
                 None if self.spare.len() < SPARE => self.spare.push(bytes),
                 None => {}
             }
+        }
+    }
+}
+
+impl Exit {
+    fn side(self) -> Side {
+        match self {
+            Self::Relay(_) => Side::Peers,
+            Self::Listener(_) => Side::Clients,
         }
     }
 }

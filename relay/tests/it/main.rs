@@ -1,0 +1,15 @@
+//! The relay over real sockets on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod allocate;
+mod client;
+mod ending;
+mod hairpin;
+mod harness;
+mod http;
+mod log;
+mod metrics;
+mod start;
+mod traffic;
+mod turn_crate;

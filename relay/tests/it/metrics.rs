@@ -1,0 +1,170 @@
+//! The exposition of `/metrics`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use turnpike_relay_api::admin::{Flow, Traffic};
+
+use crate::{
+    client::Client,
+    harness::{PATIENCE, Server},
+    log,
+};
+
+/// Every sample by its name and labels, as written.
+type Samples = BTreeMap<String, f64>;
+
+async fn scrape(server: &Server) -> Samples {
+    samples(&server.page("/metrics").await.ok())
+}
+
+fn samples(text: &str) -> Samples {
+    text.lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| {
+            let (name, value) = line.rsplit_once(' ').unwrap();
+            (name.to_owned(), value.parse().unwrap())
+        })
+        .collect()
+}
+
+/// Waits until a sample has a value: shards publish once a second.
+pub(crate) async fn until(server: &Server, name: &str, value: f64) {
+    let wait = async {
+        loop {
+            let samples = scrape(server).await;
+            let found = samples.get(name).unwrap_or_else(|| panic!("no {name}"));
+            if *found == value {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+        panic!("{name} is not {value}: {:?}", scrape(server).await.get(name));
+    }
+}
+
+fn sum(samples: &Samples, name: &str, labels: &[&str]) -> f64 {
+    samples
+        .iter()
+        .filter(|(key, _)| {
+            key.split('{').next() == Some(name) && labels.iter().all(|label| key.contains(label))
+        })
+        .map(|(_, value)| value)
+        .sum()
+}
+
+#[tokio::test]
+async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero() {
+    let server = Server::start(|_| {});
+    let answer = server.page("/metrics").await;
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+    let text = answer.ok();
+    let names: HashSet<&str> = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    for name in &names {
+        assert!(name.starts_with("turnpike_"), "{name}");
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
+        assert!(text.contains(&format!("# HELP {name} ")), "{name}");
+    }
+    assert_eq!(names.len(), 18, "{names:?}");
+    let samples = samples(&text);
+    assert!(samples.len() < 100, "{}", samples.len());
+    for (name, value) in &samples {
+        let expected = match name.split('{').next().unwrap() {
+            "turnpike_build_info" => 1.0,
+            "turnpike_allocations_limit" => 10_000.0,
+            "turnpike_relay_ports_limit" => 12_001.0,
+            _ => 0.0,
+        };
+        assert_eq!(*value, expected, "{name}");
+    }
+    for name in [
+        "turnpike_relay_bytes_total{leg=\"client\",direction=\"in\",transport=\"udp\",family=\"ipv4\",datapath=\"user\"}",
+        "turnpike_relay_packets_total{leg=\"peer\",direction=\"out\",transport=\"udp\",family=\"ipv4\",datapath=\"user\"}",
+        "turnpike_relay_dropped_packets_total{reason=\"ring_full\"}",
+        "turnpike_allocations_closed_total{cause=\"drain\"}",
+        "turnpike_auth_failures_total{reason=\"integrity\"}",
+        "turnpike_peer_denied_total{reason=\"built_in\"}",
+        "turnpike_unallocated_bytes_total{kind=\"stun\",direction=\"in\"}",
+    ] {
+        assert!(samples.contains_key(name), "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn totals_are_those_of_live_and_ended_allocations_and_never_fall() {
+    let server = Server::start(|config| config.relay.shards = 2);
+    let mut ended = Traffic::default();
+    let mut seen = Samples::new();
+    for round in 0..4 {
+        let subject = format!("round-{round}");
+        let mut one = Client::allocated(&server, &subject).await;
+        one.permit(&[one.relayed.ip()]).await.unwrap();
+        for _ in 0..50 {
+            one.send_indication(one.relayed, b"to myself").await;
+            one.arrival().await;
+        }
+        one.refresh(0).await.unwrap();
+        let line = log::line("allocation closed", &subject).await;
+        ended.add(&traffic_of(&line));
+        let now = scrape(&server).await;
+        for (name, before) in &seen {
+            assert!(
+                !name.contains("_total") || now[name] >= *before,
+                "{name} fell from {before} to {}",
+                now[name]
+            );
+        }
+        seen = now;
+    }
+    let mut live = Client::allocated(&server, "round-live").await;
+    live.permit(&[live.relayed.ip()]).await.unwrap();
+    let all = {
+        let mut all = ended;
+        all.add(&server.session(live.relayed).await.traffic);
+        all
+    };
+    until(&server, "turnpike_allocations_created_total{transport=\"udp\"}", 5.0).await;
+    until(&server, "turnpike_permissions", 1.0).await;
+    let now = scrape(&server).await;
+    for (leg, direction, flow) in [
+        ("client", "in", all.client_in),
+        ("client", "out", all.client_out),
+        ("peer", "in", all.peer_in),
+        ("peer", "out", all.peer_out),
+    ] {
+        let labels = [format!("leg=\"{leg}\""), format!("direction=\"{direction}\"")];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        assert_eq!(sum(&now, "turnpike_relay_bytes_total", &labels), flow.bytes as f64, "{leg} {direction}");
+        assert_eq!(
+            sum(&now, "turnpike_relay_packets_total", &labels),
+            flow.packets as f64,
+            "{leg} {direction}"
+        );
+    }
+    assert_eq!(now["turnpike_relay_hairpin_bytes_total"], all.hairpin.bytes as f64);
+    assert_eq!(now["turnpike_allocations_closed_total{cause=\"client\"}"], 4.0);
+    assert_eq!(sum(&now, "turnpike_allocations", &[]), 1.0);
+    assert_eq!(server.status().await.traffic, all);
+    assert_eq!(server.stop().await.traffic, all);
+}
+
+fn traffic_of(line: &serde_json::Value) -> Traffic {
+    let flow = |name: &str| Flow {
+        bytes: line[format!("{name}_bytes")].as_u64().unwrap(),
+        packets: line[format!("{name}_packets")].as_u64().unwrap(),
+    };
+    Traffic {
+        client_in: flow("client_in"),
+        client_out: flow("client_out"),
+        peer_out: flow("peer_out"),
+        peer_in: flow("peer_in"),
+        hairpin: flow("hairpin"),
+    }
+}
