@@ -1,0 +1,590 @@
+//! The rules of meeting: two-phase match, oldest first, interests first, nobody twice in a row.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use crate::{
+    Id,
+    queue::{Mode, Place, Queue, Wishes},
+    recent::{REMEMBERED, Recent},
+    timers::{Timer, Timers},
+};
+
+/// How many of a line are looked at: more than one session can have met lately, so that someone new behind them is seen.
+const LOOKS: usize = 2 * REMEMBERED + 1;
+
+/// How long things take.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// After this wait interests no longer matter.
+    pub widen_after: Duration,
+    /// Both accept within this time.
+    pub accept_within: Duration,
+    /// The same two do not meet again within this time.
+    pub rematch_after: Duration,
+}
+
+/// A side of a pair. The one that waited longer is the initiator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Makes the first offer, and is the impolite one.
+    Initiator,
+    /// Answers.
+    Responder,
+}
+
+/// Why a pair ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// One side asked for another partner.
+    Next,
+    /// One side left.
+    Left,
+    /// One side's connection ended.
+    Lost,
+    /// Not both accepted in time.
+    Expired,
+}
+
+/// What became of a session; in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It waits, `since` the time of its first join.
+    Waiting {
+        /// Who.
+        session: Id,
+        /// Since when.
+        since: Duration,
+        /// Interests no longer matter.
+        widened: bool,
+    },
+    /// It may meet someone, if both accept.
+    Found {
+        /// Who.
+        session: Id,
+        /// The pair.
+        pair: Id,
+        /// Its side.
+        role: Role,
+        /// Interests that both named.
+        common: Vec<String>,
+    },
+    /// Both have accepted.
+    Started {
+        /// Who.
+        session: Id,
+        /// The pair.
+        pair: Id,
+    },
+    /// Its pair ended.
+    Ended {
+        /// Who.
+        session: Id,
+        /// The pair.
+        pair: Id,
+        /// Why.
+        reason: Ended,
+        /// Both had accepted before.
+        started: bool,
+        /// It is in the queue again.
+        waiting: bool,
+    },
+}
+
+/// Why a step was refused; nothing has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The session is not in that pair.
+    #[error("the session is not in that pair")]
+    NotInPair,
+    /// Not in the state that the session is in.
+    #[error("not in the state that the session is in")]
+    WrongState,
+    /// Nobody is paired any more.
+    #[error("draining")]
+    Draining,
+}
+
+/// What a leave has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// The wait.
+    Queue,
+    /// An offer or a pair.
+    Pair,
+    /// Nothing.
+    Nothing,
+}
+
+/// A session's place in its pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// The pair.
+    pub pair: Id,
+    /// The other side.
+    pub partner: Id,
+    /// This side.
+    pub role: Role,
+    /// Both have accepted.
+    pub started: bool,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    state: State,
+    wishes: Option<Wishes>,
+    /// Kept while waiting and offered: who comes back from an offer has not lost its place.
+    place: Option<Place>,
+    recent: Recent,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Waiting {
+        widened: bool,
+        retry_at: Option<Duration>,
+    },
+    Paired(Id),
+}
+
+#[derive(Debug)]
+struct Pair {
+    initiator: Side,
+    responder: Side,
+    deadline: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Side {
+    session: Id,
+    accepted: bool,
+}
+
+/// All sessions of one node, the queue between them, and their pairs.
+#[derive(Debug)]
+pub struct Matching {
+    rules: Rules,
+    sessions: HashMap<Id, Session>,
+    queue: Queue,
+    pairs: HashMap<Id, Pair>,
+    timers: Timers,
+    events: VecDeque<Event>,
+    turns: u64,
+    draining: bool,
+}
+
+impl Matching {
+    /// Nobody is there yet.
+    pub fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            sessions: HashMap::new(),
+            queue: Queue::default(),
+            pairs: HashMap::new(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            turns: 0,
+            draining: false,
+        }
+    }
+
+    /// A session begins; idle.
+    pub fn enter(&mut self, session: Id) {
+        self.sessions.entry(session).or_default();
+    }
+
+    /// A session ends: out of the queue, its pair is lost.
+    pub fn exit(&mut self, now: Duration, session: Id, next_pair: &mut impl FnMut() -> Id) {
+        self.release(now, session, Ended::Lost, next_pair);
+        self.sessions.remove(&session);
+    }
+
+    /// Enters the queue, or changes the wishes of one who waits, who keeps its place.
+    ///
+    /// # Errors
+    /// [`Refused::WrongState`] in a pair, [`Refused::Draining`].
+    pub fn join(
+        &mut self,
+        now: Duration,
+        session: Id,
+        wishes: Wishes,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> Result<(), Refused> {
+        if self.draining {
+            return Err(Refused::Draining);
+        }
+        let entry = self.sessions.get_mut(&session).ok_or(Refused::WrongState)?;
+        match entry.state {
+            State::Paired(_) => return Err(Refused::WrongState),
+            State::Waiting { .. } => self.unqueue(session),
+            State::Idle => entry.place = None,
+        }
+        self.session(session).wishes = Some(wishes);
+        self.enqueue(now, session);
+        self.look_for_partner(now, session, next_pair);
+        Ok(())
+    }
+
+    /// Leaves whatever the session is in.
+    pub fn leave(&mut self, now: Duration, session: Id, next_pair: &mut impl FnMut() -> Id) -> Left {
+        self.release(now, session, Ended::Left, next_pair)
+    }
+
+    /// Leaves this pair.
+    ///
+    /// # Errors
+    /// [`Refused::NotInPair`].
+    pub fn leave_pair(
+        &mut self,
+        now: Duration,
+        session: Id,
+        pair: Id,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> Result<(), Refused> {
+        self.check_member(session, pair)?;
+        self.end(now, pair, session, Ended::Left, false, next_pair);
+        Ok(())
+    }
+
+    /// Leaves this pair for another partner, with new wishes or with those of before.
+    ///
+    /// # Errors
+    /// [`Refused::NotInPair`], [`Refused::Draining`].
+    pub fn next(
+        &mut self,
+        now: Duration,
+        session: Id,
+        pair: Id,
+        wishes: Option<Wishes>,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> Result<(), Refused> {
+        self.check_member(session, pair)?;
+        if self.draining {
+            return Err(Refused::Draining);
+        }
+        if let Some(wishes) = wishes {
+            self.session(session).wishes = Some(wishes);
+        }
+        self.end(now, pair, session, Ended::Next, true, next_pair);
+        Ok(())
+    }
+
+    /// Accepts a match that was found. Accepting again changes nothing.
+    ///
+    /// # Errors
+    /// [`Refused::NotInPair`].
+    pub fn accept(&mut self, session: Id, pair: Id) -> Result<(), Refused> {
+        self.check_member(session, pair)?;
+        let offered = self.pairs.get_mut(&pair).ok_or(Refused::NotInPair)?;
+        let before = offered.started();
+        offered.side_mut(session).accepted = true;
+        if !before && offered.started() {
+            let (sides, deadline) = (offered.sides(), offered.deadline);
+            self.timers.cancel(deadline, Timer::Deadline(pair));
+            self.events.extend(sides.map(|side| Event::Started { session: side.session, pair }));
+            for side in sides {
+                self.session(side.session).place = None;
+            }
+        }
+        Ok(())
+    }
+
+    /// From now on nobody is paired; those in a pair go on, those who wait leave the queue.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        let waiting = |session: &&Id| matches!(self.sessions[*session].state, State::Waiting { .. });
+        for session in self.sessions.keys().filter(waiting).copied().collect::<Vec<_>>() {
+            self.unqueue(session);
+            self.session(session).state = State::Idle;
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Duration, next_pair: &mut impl FnMut() -> Id) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Deadline(pair) => self.expire(now, pair, next_pair),
+                Timer::Widen(session) => self.widen(now, session, next_pair),
+                Timer::Retry(session) => {
+                    if let Some(State::Waiting { retry_at, .. }) =
+                        self.sessions.get_mut(&session).map(|s| &mut s.state)
+                    {
+                        *retry_at = None;
+                        self.look_for_partner(now, session, next_pair);
+                    }
+                }
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// What has become of whom; drain it after every step.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// A session's place in its pair.
+    pub fn membership(&self, session: Id) -> Option<Membership> {
+        let State::Paired(id) = self.sessions.get(&session)?.state else { return None };
+        let pair = &self.pairs[&id];
+        let (role, partner) = match pair.initiator.session == session {
+            true => (Role::Initiator, pair.responder.session),
+            false => (Role::Responder, pair.initiator.session),
+        };
+        Some(Membership { pair: id, partner, role, started: pair.started() })
+    }
+
+    /// Sessions that wait.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Sessions.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Pairs in which both have accepted, and those that are still offered.
+    pub fn pairs(&self) -> (usize, usize) {
+        let started = self.pairs.values().filter(|pair| pair.started()).count();
+        (started, self.pairs.len() - started)
+    }
+
+    /// Puts a session into the queue, at the place it has or at the end.
+    fn enqueue(&mut self, now: Duration, id: Id) {
+        let turn = self.turns;
+        self.turns += 1;
+        let widen_after = self.rules.widen_after;
+        let Self { sessions, queue, timers, events, .. } = self;
+        let session = sessions.get_mut(&id).expect("a session that joins is there");
+        let wishes = session.wishes.as_ref().expect("who joins has wishes");
+        let place = *session.place.get_or_insert(Place { since: now, turn });
+        let widened = wishes.interests.is_empty() || place.since + widen_after <= now;
+        queue.insert(id, place, wishes, widened);
+        if !widened {
+            timers.set(place.since + widen_after, Timer::Widen(id));
+        }
+        session.state = State::Waiting { widened, retry_at: None };
+        events.push_back(Event::Waiting { session: id, since: place.since, widened });
+    }
+
+    /// Takes a waiting session out of the queue; it keeps its place until it is idle.
+    fn unqueue(&mut self, id: Id) {
+        let widen_after = self.rules.widen_after;
+        let Self { sessions, queue, timers, .. } = self;
+        let Some(session) = sessions.get_mut(&id) else { return };
+        let (State::Waiting { retry_at, .. }, Some(place), Some(wishes)) =
+            (session.state, session.place, &session.wishes)
+        else {
+            return;
+        };
+        queue.remove(place, wishes);
+        timers.cancel(place.since + widen_after, Timer::Widen(id));
+        if let Some(at) = retry_at {
+            timers.cancel(at, Timer::Retry(id));
+        }
+    }
+
+    fn widen(&mut self, now: Duration, id: Id, next_pair: &mut impl FnMut() -> Id) {
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        let (State::Waiting { widened, .. }, Some(place), Some(wishes)) =
+            (&mut session.state, session.place, &session.wishes)
+        else {
+            return;
+        };
+        *widened = true;
+        self.queue.widen(id, place, wishes.mode);
+        self.events.push_back(Event::Waiting { session: id, since: place.since, widened: true });
+        self.look_for_partner(now, id, next_pair);
+    }
+
+    /// Offers a waiting session the longest waiter who shares an interest, else the longest to whom they do not matter.
+    fn look_for_partner(&mut self, now: Duration, id: Id, next_pair: &mut impl FnMut() -> Id) {
+        let session = &self.sessions[&id];
+        let (State::Waiting { widened, .. }, Some(wishes)) = (session.state, &session.wishes) else { return };
+        let mut again = None;
+        let mut free = |(_, other): &(Place, Id)| {
+            let met = session.recent.until(*other, now).max(self.sessions[other].recent.until(id, now));
+            again = again.into_iter().chain(met).min();
+            *other != id && met.is_none()
+        };
+        let sharing = self.queue.sharing(wishes, LOOKS).filter(|found| free(found)).min();
+        let found = sharing.or_else(|| match widened {
+            true => self.queue.open(wishes.mode).take(LOOKS).find(|found| free(found)),
+            false => None,
+        });
+        match found {
+            Some((_, other)) => self.offer(now, id, other, next_pair()),
+            None => self.retry_at(id, again),
+        }
+    }
+
+    fn retry_at(&mut self, id: Id, again: Option<Duration>) {
+        let (Some(at), State::Waiting { retry_at, .. }) = (again, &mut self.session(id).state) else {
+            return;
+        };
+        let before = retry_at.replace(at);
+        if let Some(before) = before {
+            self.timers.cancel(before, Timer::Retry(id));
+        }
+        self.timers.set(at, Timer::Retry(id));
+    }
+
+    fn offer(&mut self, now: Duration, one: Id, other: Id, pair: Id) {
+        for id in [one, other] {
+            self.unqueue(id);
+            self.session(id).state = State::Paired(pair);
+        }
+        let (one_place, other_place) = (self.sessions[&one].place, self.sessions[&other].place);
+        let (first, second) = if one_place < other_place { (one, other) } else { (other, one) };
+        let common = self.common(first, second);
+        let deadline = now + self.rules.accept_within;
+        let side = |session| Side { session, accepted: false };
+        self.pairs.insert(pair, Pair { initiator: side(first), responder: side(second), deadline });
+        self.timers.set(deadline, Timer::Deadline(pair));
+        for (session, role) in [(first, Role::Initiator), (second, Role::Responder)] {
+            self.events.push_back(Event::Found { session, pair, role, common: common.clone() });
+        }
+    }
+
+    fn common(&self, one: Id, other: Id) -> Vec<String> {
+        let interests = |id: Id| self.sessions[&id].wishes.iter().flat_map(|wishes| &wishes.interests);
+        interests(one)
+            .filter(|interest| interests(other).any(|theirs| theirs == *interest))
+            .cloned()
+            .collect()
+    }
+
+    fn release(
+        &mut self,
+        now: Duration,
+        session: Id,
+        reason: Ended,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> Left {
+        match self.sessions.get(&session).map(|s| s.state) {
+            Some(State::Waiting { .. }) => {
+                self.unqueue(session);
+                self.session(session).state = State::Idle;
+                Left::Queue
+            }
+            Some(State::Paired(pair)) => {
+                self.end(now, pair, session, reason, false, next_pair);
+                Left::Pair
+            }
+            Some(State::Idle) | None => Left::Nothing,
+        }
+    }
+
+    /// Ends a pair because of `by`. Its partner goes back to its place in the queue when the match had not started.
+    fn end(
+        &mut self,
+        now: Duration,
+        pair: Id,
+        by: Id,
+        reason: Ended,
+        by_waits: bool,
+        next_pair: &mut impl FnMut() -> Id,
+    ) {
+        let started = self.pairs[&pair].started();
+        self.session(by).place = None;
+        self.dissolve(now, pair, reason, |side| match side.session == by {
+            true => by_waits,
+            false => !started,
+        });
+        self.requeued(now, pair, next_pair);
+    }
+
+    fn expire(&mut self, now: Duration, pair: Id, next_pair: &mut impl FnMut() -> Id) {
+        if self.pairs.get(&pair).is_some_and(|pair| !pair.started()) {
+            self.dissolve(now, pair, Ended::Expired, |side| side.accepted);
+            self.requeued(now, pair, next_pair);
+        }
+    }
+
+    /// Takes a pair apart, exactly once; both are told, the one that waits again last.
+    fn dissolve(&mut self, now: Duration, id: Id, reason: Ended, waits: impl Fn(Side) -> bool) {
+        let pair = self.pairs.remove(&id).expect("a pair in hand is there");
+        self.timers.cancel(pair.deadline, Timer::Deadline(id));
+        let until = now + self.rules.rematch_after;
+        let [one, other] = pair.sides();
+        for (side, partner) in [(one, other), (other, one)] {
+            let waiting = waits(side) && !self.draining;
+            let session = self.session(side.session);
+            session.recent.remember(partner.session, until);
+            session.state = State::Idle;
+            self.events.push_back(Event::Ended {
+                session: side.session,
+                pair: id,
+                reason,
+                started: pair.started(),
+                waiting,
+            });
+        }
+    }
+
+    /// Those who wait again after the end of this pair enter the queue, the longest waiter first.
+    fn requeued(&mut self, now: Duration, ended: Id, next_pair: &mut impl FnMut() -> Id) {
+        let back = self.events.iter().filter_map(|event| match event {
+            Event::Ended { session, pair, waiting: true, .. } if *pair == ended => Some(*session),
+            _ => None,
+        });
+        let mut back: Vec<Id> = back.collect();
+        back.sort_by_key(|id| self.sessions[id].place.unwrap_or(Place { since: now, turn: u64::MAX }));
+        for id in back {
+            self.enqueue(now, id);
+            self.look_for_partner(now, id, next_pair);
+        }
+    }
+
+    fn check_member(&self, session: Id, pair: Id) -> Result<(), Refused> {
+        let state = self.sessions.get(&session).map(|s| s.state);
+        match state == Some(State::Paired(pair)) {
+            true => Ok(()),
+            false => Err(Refused::NotInPair),
+        }
+    }
+
+    fn session(&mut self, id: Id) -> &mut Session {
+        self.sessions.get_mut(&id).expect("a session in hand is there")
+    }
+}
+
+impl Pair {
+    fn started(&self) -> bool {
+        self.initiator.accepted && self.responder.accepted
+    }
+
+    fn sides(&self) -> [Side; 2] {
+        [self.initiator, self.responder]
+    }
+
+    fn side_mut(&mut self, session: Id) -> &mut Side {
+        match self.initiator.session == session {
+            true => &mut self.initiator,
+            false => &mut self.responder,
+        }
+    }
+}
+
+impl Wishes {
+    /// Brings interests into comparable form: trimmed, lower case, each once.
+    pub fn new(mode: Mode, interests: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let mut comparable: Vec<String> = Vec::new();
+        for interest in interests {
+            let interest = interest.as_ref().trim().to_lowercase();
+            if !interest.is_empty() && !comparable.contains(&interest) {
+                comparable.push(interest);
+            }
+        }
+        Self { mode, interests: comparable }
+    }
+}
