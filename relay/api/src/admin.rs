@@ -96,6 +96,14 @@ pub struct Flow {
     pub packets: u64,
 }
 
+impl Flow {
+    /// Adds the counters of another.
+    pub fn add(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.packets += other.packets;
+    }
+}
+
 impl Traffic {
     /// Adds the counters of another.
     pub fn add(&mut self, other: &Self) {
@@ -107,8 +115,7 @@ impl Traffic {
             (&mut self.hairpin, &other.hairpin),
         ];
         for (mine, theirs) in pairs {
-            mine.bytes += theirs.bytes;
-            mine.packets += theirs.packets;
+            mine.add(theirs);
         }
     }
 }

@@ -207,12 +207,7 @@ impl Counters {
         self.allocations_created += other.allocations_created;
         self.allocations_closed.add(&other.allocations_closed);
         self.allocation_failures.add(&other.allocation_failures);
-        for (mine, theirs) in [
-            (&mut self.unallocated_in, &other.unallocated_in),
-            (&mut self.unallocated_out, &other.unallocated_out),
-        ] {
-            mine.bytes += theirs.bytes;
-            mine.packets += theirs.packets;
-        }
+        self.unallocated_in.add(&other.unallocated_in);
+        self.unallocated_out.add(&other.unallocated_out);
     }
 }

@@ -190,7 +190,9 @@ impl Server {
             allocation.user.sign(Response::error(Method::Allocate, allocation.transaction_id, code));
         self.counters.allocation_failures.count(code);
         self.by_five_tuple.remove(&to);
-        self.vacate(key.index);
+        let failed = self.vacate(key.index).expect("it was being opened").traffic();
+        self.counters.unallocated_in.add(&failed.client_in);
+        self.counters.unallocated_out.add(&failed.client_out);
         self.outputs.push_back(Output::Transmit { to, message, allocation: None });
     }
 
@@ -328,6 +330,8 @@ impl Server {
 
     pub(crate) fn close(&mut self, now: Duration, index: u32, cause: Cause) {
         let allocation = self.at(index);
+        // One whose time had come before the sweep found it has expired, whatever else is happening now.
+        let cause = if allocation.is_live(now) { cause } else { Cause::Expired };
         allocation.state = State::Closing { cause, at: now.min(allocation.expires) };
         let five_tuple = allocation.five_tuple;
         self.by_five_tuple.remove(&five_tuple);

@@ -3,8 +3,8 @@
 
 use super::{HEADER_LEN, MAGIC_COOKIE, channel_data, padded};
 
-/// The longest message that a stream may carry, in bytes: a ChannelData message of 65,535 bytes, padded.
-pub const MAX_FRAME: usize = channel_data::HEADER_LEN + 65_536;
+/// The longest message that a stream may carry, in bytes: a STUN message whose length field holds its most.
+pub const MAX_FRAME: usize = HEADER_LEN + 65_532;
 
 /// What stands at the beginning of a stream's buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod allocate;
 mod auth;
 mod bad_input;
 mod channel;
+mod corpus;
 mod data;
 mod framing;
 mod integrity_sha256;

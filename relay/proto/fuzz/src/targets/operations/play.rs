@@ -1,0 +1,443 @@
+//! One run: each operation is done by the server and foretold by the model.
+
+use std::{net::SocketAddr, time::Duration};
+
+use turnpike_proto::{
+    Cause, ClientVerdict, FiveTuple, Now, PeerVerdict, PortRequest, RelayRefused, Route, Server, Transport,
+};
+use turnpike_relay_api::admin::Traffic;
+
+use super::{
+    super::input::Input,
+    driver::{Driver, HELD, Sent},
+    model::{Answer, Delivery, MAX_CHANNELS, MAX_PERMISSIONS, Model, State, count},
+    script::{
+        Body, CLIENTS, Data, Login, Request, USERS, channel_number, client_leg, is_own, refusal, user_expires,
+    },
+};
+use crate::{
+    message::*,
+    world::{REALM_NAME, RELAY_IP, UNIX, User, config},
+};
+
+pub struct Play {
+    driver: Driver,
+    model: Model,
+    clients: Vec<FiveTuple>,
+    nonces: Vec<Vec<u8>>,
+    users: Vec<User>,
+    /// What each client asked last, to be sent again.
+    last: Vec<Option<Request>>,
+    transaction: u8,
+}
+
+impl Play {
+    pub fn new(strict: bool) -> Self {
+        let mut config = config();
+        config.strict_permissions = strict;
+        config.max_permissions = MAX_PERMISSIONS;
+        config.max_channels = MAX_CHANNELS;
+        let five_tuple = |client| {
+            let (transport, client) = client_leg(client);
+            FiveTuple { transport, client, server: SocketAddr::from((RELAY_IP, 3478)) }
+        };
+        let user = |user| User::expiring(0, &subject(user), user_expires(user));
+        let mut play = Self {
+            driver: Driver::new(Server::new(config, [1; 32], [2; 32])),
+            model: Model::new(CLIENTS, strict),
+            clients: (0..CLIENTS).map(five_tuple).collect(),
+            nonces: vec![Vec::new(); CLIENTS],
+            users: (0..USERS).map(user).collect(),
+            last: vec![None; CLIENTS],
+            transaction: 0,
+        };
+        for client in 0..CLIENTS {
+            let answer = play.ask(client, &Builder::new(ALLOCATE, 0xFF).udp().bytes).expect("a challenge");
+            assert_eq!(answer.code(), 401);
+            play.keep_nonce(client, &answer);
+        }
+        play
+    }
+
+    pub fn operation(&mut self, input: &mut Input<'_>) {
+        match input.byte() % 32 {
+            0..=11 => {
+                self.transaction = self.transaction.wrapping_add(1);
+                self.request(Request::any(input, self.transaction));
+            }
+            12..=14 if input.one_in(4) => self.refuse(refusal(input)),
+            12..=14 => self.open(),
+            15..=17 => self.send(input),
+            18..=20 => self.channel_data(input),
+            21..=23 => self.peer_data(input),
+            24 | 25 => self.pass(input),
+            26 => {
+                self.driver.server.handle_timeout(self.now());
+                self.expect_nothing_sent();
+            }
+            27 => self.binding(usize::from(input.byte()) % CLIENTS),
+            28 => {
+                let client = usize::from(input.byte()) % CLIENTS;
+                if let Some(again) = self.last[client].clone() {
+                    self.request(again);
+                }
+            }
+            29 => self.release(),
+            30 => {
+                self.model.draining = !self.model.draining;
+                self.driver.server.set_draining(self.model.draining);
+            }
+            _ => self.close_all(input.pick(&[Cause::Drain, Cause::Shutdown])),
+        }
+        self.compare();
+    }
+
+    /// Ends everything and compares the books.
+    pub fn finish(&mut self) {
+        while !self.driver.opening.is_empty() {
+            self.open();
+        }
+        self.model.now += Duration::from_secs(100_000);
+        self.driver.server.handle_timeout(self.now());
+        self.expect_nothing_sent();
+        self.compare();
+        while !self.driver.closing.is_empty() {
+            self.release();
+        }
+        self.compare();
+        assert!(self.model.allocations.iter().all(|a| a.state == State::Gone), "each one is closed");
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.model.now, unix: UNIX + self.model.now.as_secs() }
+    }
+
+    fn pass(&mut self, input: &mut Input<'_>) {
+        let (now, step) = (self.model.now, Duration::from_millis(1));
+        let next = self.model.deadlines().get(usize::from(input.byte() % 4)).copied().unwrap_or(now);
+        self.model.now = match input.byte() % 8 {
+            0 => now + Duration::from_secs(1),
+            1 => now + Duration::from_secs(59),
+            2 => now + Duration::from_secs(299),
+            3 => now + Duration::from_secs(3599),
+            4 => next.saturating_sub(step).max(now),
+            5 => next + step,
+            _ => next,
+        };
+    }
+
+    /// Hands a datagram over; the books are kept on both sides.
+    fn give(&mut self, client: usize, datagram: &[u8]) -> (ClientVerdict, Vec<Sent>) {
+        let from = self.clients[client];
+        let owner = self.model.comes_from_client(client, datagram.len(), from.client.is_ipv4());
+        let (verdict, sent) = self.driver.client(self.now(), from, datagram);
+        match verdict {
+            ClientVerdict::Reply { allocation } => assert_eq!(allocation, owner),
+            ClientVerdict::Relay { allocation, .. } => assert_eq!(Some(allocation), owner),
+            ClientVerdict::Handled | ClientVerdict::Drop(_) => {}
+        }
+        self.book(&sent);
+        (verdict, sent)
+    }
+
+    fn book(&mut self, sent: &[Sent]) {
+        for Sent { to, allocation, bytes } in sent {
+            let flow = match allocation {
+                Some(key) => &mut self.model.by_key(*key).traffic.client_out,
+                None => &mut self.model.unallocated_out,
+            };
+            count(flow, bytes.len(), to.client.is_ipv4());
+        }
+    }
+
+    fn expect_nothing_sent(&mut self) {
+        let sent = self.driver.settle();
+        assert!(sent.is_empty(), "{sent:?}");
+    }
+
+    /// The answer to what a client sends, if there is one.
+    fn ask(&mut self, client: usize, datagram: &[u8]) -> Option<Parsed> {
+        let (verdict, mut sent) = self.give(client, datagram);
+        assert_eq!(sent.len(), usize::from(matches!(verdict, ClientVerdict::Reply { .. })), "{verdict:?}");
+        let answer = self.read(client, &sent.pop()?);
+        assert_eq!(answer.transaction, datagram[8..20]);
+        assert_eq!(answer.kind & !0x0110, u16::from_be_bytes([datagram[0], datagram[1]]));
+        Some(answer)
+    }
+
+    fn read(&self, client: usize, sent: &Sent) -> Parsed {
+        assert_eq!(sent.to, self.clients[client]);
+        Parsed::read(&sent.bytes)
+    }
+
+    fn keep_nonce(&mut self, client: usize, answer: &Parsed) {
+        if let Some(nonce) = answer.get(NONCE) {
+            self.nonces[client] = nonce.to_vec();
+            self.model.nonce_given[client] = self.now().unix;
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let datagram = self.signed(&request);
+        let client = request.client;
+        let current = self.model.current(client);
+        let given = self.ask(client, &datagram);
+        let expected = self.model.request(&request);
+        if let Some(answer) = &given {
+            self.keep_nonce(client, answer);
+        }
+        let key = &self.users[request.user].key;
+        match (&expected, given) {
+            (Answer::None, None) => {}
+            (Answer::Waits, None) => {
+                let (key, asked) = self.driver.opening.back().expect("a relay socket is asked for");
+                let opening = self.model.allocations.last_mut().expect("the model opens it as well");
+                opening.key = Some(*key);
+                assert_eq!(*asked.subject, *subject(request.user));
+                assert_eq!(asked.port, port_asked_for(&request));
+            }
+            (Answer::Unsigned(codes), Some(answer)) => {
+                assert!(codes.contains(&answer.code()), "{request:?}: {codes:?}, {answer:?}");
+                assert!(answer.get(INTEGRITY).is_none());
+            }
+            (Answer::Error(codes), Some(answer)) => {
+                assert!(codes.contains(&answer.code()), "{request:?}: {codes:?}, {answer:?}");
+                assert!(answer.is_signed_by(key));
+            }
+            (Answer::Success, Some(answer)) => {
+                assert!(answer.is_success() && answer.is_signed_by(key), "{request:?}: {answer:?}");
+                self.check_success(&request, current.expect("there is an allocation"), &answer);
+            }
+            (expected, given) => panic!("{request:?}: {expected:?}, {given:?}"),
+        }
+        self.last[client] = Some(request);
+    }
+
+    fn signed(&self, request: &Request) -> Vec<u8> {
+        let builder = request.written();
+        if request.login == Login::NoMac {
+            return builder.bytes;
+        }
+        let user = &self.users[request.user];
+        let nonce = match request.login {
+            Login::AnothersNonce => &self.nonces[(request.client + 1) % CLIENTS],
+            _ => &self.nonces[request.client],
+        };
+        let mut builder = builder.attr(USERNAME, user.name.as_bytes()).attr(NONCE, nonce);
+        if request.login != Login::NoRealm {
+            builder = builder.attr(REALM, REALM_NAME.as_bytes());
+        }
+        match request.login {
+            Login::WrongKey => builder.integrity(b"another key").bytes,
+            _ => builder.integrity(&user.key).bytes,
+        }
+    }
+
+    fn check_success(&self, request: &Request, at: usize, answer: &Parsed) {
+        let allocation = &self.model.allocations[at];
+        match &request.body {
+            Body::Allocate(_) => {
+                let State::Live { relayed } = allocation.state else { panic!("it is not live") };
+                assert_eq!(answer.address(XOR_RELAYED), relayed);
+                assert_eq!(answer.address(XOR_MAPPED), self.clients[request.client].client);
+            }
+            Body::Refresh { lifetime, .. } => {
+                assert_eq!(Duration::from_secs(answer.u32(LIFETIME).into()), lifetime.refreshed());
+            }
+            Body::CreatePermission { .. } | Body::ChannelBind { .. } => {}
+        }
+    }
+
+    /// The driver has bound a relay socket: the Allocate that waits is answered.
+    fn open(&mut self) {
+        let Some((key, asked)) = self.driver.opening.pop_front() else { return };
+        let (relayed, sent) = self.driver.open(self.now(), key, asked.port);
+        self.model.opened(key, relayed);
+        self.book(&sent);
+        let allocation = self.model.by_key(key);
+        let (client, user, granted) = (allocation.client, allocation.user, allocation.granted);
+        let [sent] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(sent.allocation, Some(key));
+        let answer = self.read(client, sent);
+        assert!(answer.is_success() && answer.is_signed_by(&self.users[user].key));
+        assert_eq!(answer.address(XOR_RELAYED), relayed);
+        assert_eq!(answer.address(XOR_MAPPED), self.clients[client].client);
+        assert_eq!(Duration::from_secs(answer.u32(LIFETIME).into()), granted);
+        let reserves = asked.port == PortRequest::EvenAndReserveNext;
+        assert_eq!(answer.get(TOKEN), reserves.then_some(HELD.as_slice()));
+    }
+
+    fn refuse(&mut self, why: RelayRefused) {
+        let Some((key, _)) = self.driver.opening.pop_front() else { return };
+        let sent = self.driver.refuse(self.now(), key, why);
+        self.book(&sent);
+        let allocation = self.model.by_key(key);
+        let (client, user) = (allocation.client, allocation.user);
+        self.model.refused(key);
+        let [sent] = sent.as_slice() else { panic!("{sent:?}") };
+        assert_eq!(sent.allocation, None);
+        let answer = self.read(client, sent);
+        assert_eq!(answer.code(), if why == RelayRefused::SubjectQuota { 486 } else { 508 });
+        assert!(answer.is_signed_by(&self.users[user].key));
+    }
+
+    fn binding(&mut self, client: usize) {
+        let answer = self.ask(client, &Builder::new(BINDING, 1).bytes).expect("Binding is always answered");
+        assert_eq!(answer.address(XOR_MAPPED), self.clients[client].client);
+    }
+
+    fn send(&mut self, input: &mut Input<'_>) {
+        let client = usize::from(input.byte()) % CLIENTS;
+        let Data { peer, payload } = Data::any(input);
+        let start = Builder::new(SEND, 1);
+        let (message, complete) = match input.byte() % 16 {
+            1 => (start.attr(DATA, &payload), false),
+            2 => (start.peer(peer.address), false),
+            3 => (start.peer(peer.address).attr(DATA, &payload).attr(0x7001, b""), false),
+            4 => (start.attr(DATA, &payload).peer(peer.address), true),
+            _ => (start.peer(peer.address).attr(DATA, &payload).fingerprint(), true),
+        };
+        let expected = self.model.sends(client, peer).filter(|_| complete);
+        self.forward(client, &message.bytes, expected, &payload);
+    }
+
+    fn channel_data(&mut self, input: &mut Input<'_>) {
+        let client = usize::from(input.byte()) % CLIENTS;
+        let number = channel_number(input).unwrap_or(0x4003);
+        let payload = Data::any(input).payload;
+        let mut datagram = channel_data(number, &payload);
+        let whole = match input.byte() % 8 {
+            1 if !payload.is_empty() => datagram.pop().is_none(),
+            2 => {
+                datagram.extend([0xEE; 3]);
+                true
+            }
+            _ => true,
+        };
+        let expected = self.model.channel(client, number).filter(|_| whole);
+        self.forward(client, &datagram, expected, &payload);
+    }
+
+    /// Gives a datagram that goes to this peer with this payload, or nowhere.
+    fn forward(&mut self, client: usize, datagram: &[u8], expected: Option<SocketAddr>, payload: &[u8]) {
+        let (verdict, sent) = self.give(client, datagram);
+        assert!(sent.is_empty());
+        match (expected, verdict) {
+            (Some(to), ClientVerdict::Relay { allocation, peer, payload: range, route }) => {
+                assert_eq!((peer, &datagram[range]), (to, payload));
+                let traffic = &mut self.model.by_key(allocation).traffic;
+                count(&mut traffic.peer_out, payload.len(), true);
+                if is_own(peer) {
+                    assert_eq!(route, Route::Own { or_socket: false });
+                    self.driver.server.hairpinned(allocation, payload.len());
+                    count(&mut traffic.hairpin, payload.len(), true);
+                } else {
+                    assert_eq!(route, Route::Socket);
+                    self.driver.server.sent_to_peer(allocation, payload.len());
+                }
+            }
+            (None, ClientVerdict::Drop(_)) => {}
+            (expected, verdict) => panic!("{expected:?}, {verdict:?}"),
+        }
+    }
+
+    fn peer_data(&mut self, input: &mut Input<'_>) {
+        let Data { peer, payload } = Data::any(input);
+        let bound: Vec<usize> = self.model.bound().collect();
+        let Some(at) = bound.get(usize::from(input.byte()) % bound.len().max(1)) else { return };
+        let allocation = &mut self.model.allocations[*at];
+        let key = allocation.key.expect("one that was opened has a key");
+        if allocation.state != State::Gone {
+            count(&mut allocation.traffic.peer_in, payload.len(), true);
+        }
+        let client = self.clients[allocation.client];
+        let expected = self.model.delivery(*at, peer.address);
+        match (expected, self.driver.server.handle_peer(self.now(), key, peer.address, payload.len())) {
+            (
+                Delivery::ChannelData(_) | Delivery::Indication,
+                PeerVerdict::Relay { five_tuple, header, pad },
+            ) => {
+                assert_eq!(five_tuple, client);
+                let bytes = [header.as_ref(), &payload, &vec![0; pad.into()]].concat();
+                check_data(&bytes, expected, peer.address, &payload, client.transport);
+                self.driver.server.sent_to_client(key, bytes.len());
+                let traffic = &mut self.model.by_key(key).traffic;
+                count(&mut traffic.client_out, bytes.len(), client.client.is_ipv4());
+            }
+            (Delivery::None, PeerVerdict::Drop(_)) => {}
+            (expected, verdict) => panic!("{expected:?}, {verdict:?}"),
+        }
+        self.expect_nothing_sent();
+    }
+
+    fn close_all(&mut self, cause: Cause) {
+        self.driver.server.close_all(self.now(), cause);
+        self.model.close_all(cause);
+        self.expect_nothing_sent();
+    }
+
+    fn release(&mut self) {
+        let Some((key, closed)) = self.driver.release() else { return };
+        let now = self.model.now;
+        let clients = &self.clients;
+        let allocation = self.model.by_key(key);
+        assert_eq!(Some((closed.cause, closed.closed)), allocation.end(now));
+        assert_eq!(closed.traffic, allocation.traffic);
+        assert_eq!(closed.five_tuple, clients[allocation.client]);
+        assert_eq!(*closed.subject, *subject(allocation.user));
+        allocation.state = State::Gone;
+    }
+
+    /// The server's books and the model's are the same.
+    fn compare(&self) {
+        let (server, now) = (&self.driver.server, self.model.now);
+        let mut total = Traffic::default();
+        for allocation in &self.model.allocations {
+            total.add(&allocation.traffic);
+            let theirs = allocation.key.and_then(|key| server.allocation(key));
+            let bound = matches!(allocation.state, State::Live { .. } | State::Ended { .. });
+            assert_eq!(theirs.is_some(), bound, "{:?}", allocation.state);
+            let Some(theirs) = theirs else { continue };
+            assert_eq!(theirs.traffic(), allocation.traffic);
+            if let State::Live { relayed } = allocation.state {
+                let mine = (relayed, allocation.permissions(now), allocation.channels(now));
+                assert_eq!((theirs.relayed(), theirs.permissions(now), theirs.channels(now)), mine);
+            }
+        }
+        assert_eq!(server.traffic(), total);
+        let counters = server.counters();
+        assert_eq!(counters.unallocated_in, self.model.unallocated_in);
+        assert_eq!(counters.unallocated_out, self.model.unallocated_out);
+        for key in &self.driver.closing {
+            assert!(self.model.find(*key).end(now).is_some(), "a live one is closed");
+        }
+    }
+}
+
+fn subject(user: usize) -> String {
+    format!("user{user}")
+}
+
+fn port_asked_for(request: &Request) -> PortRequest {
+    let Body::Allocate(allocate) = &request.body else { panic!("only an Allocate opens") };
+    match (allocate.token, allocate.even_port) {
+        (Some(token), _) => PortRequest::Reserved(token),
+        (None, Some(0x80)) => PortRequest::EvenAndReserveNext,
+        (None, Some(_)) => PortRequest::Even,
+        (None, None) => PortRequest::Any,
+    }
+}
+
+/// ChannelData, padded towards a stream (RFC 8656 §12.5), or a Data indication (RFC 8656 §11.3).
+fn check_data(bytes: &[u8], how: Delivery, from: SocketAddr, payload: &[u8], transport: Transport) {
+    let Delivery::ChannelData(number) = how else {
+        let data = Parsed::read(bytes);
+        assert_eq!((data.kind, data.address(XOR_PEER)), (0x0017, from));
+        return assert_eq!(data.get(DATA), Some(payload));
+    };
+    let mut expected = channel_data(number, payload);
+    if transport != Transport::Udp {
+        expected.resize(expected.len().next_multiple_of(4), 0);
+    }
+    assert_eq!(bytes, expected);
+}
