@@ -188,6 +188,8 @@ pub struct Ice {
     pub stun_urls: Vec<String>,
     /// TURN URLs, as in RFC 7065.
     pub turn_urls: Vec<String>,
+    /// The TURN URLs are those of this node's own relay, whose health decides whether they are given.
+    pub own_relay: bool,
     /// Which candidates clients may use.
     pub policy: IcePolicy,
 }

@@ -1,1 +1,24 @@
-//! Signaling: matching of strangers, credentials, ICE configuration, the page.
+//! Signaling: strangers are matched, their SDP and ICE candidates relayed in order, credentials minted for their calls.
+//!
+//! `hub` holds all state and is the only authority on who is in which pair; `socket` is its Socket.IO side, `http` its
+//! REST side and the page. The shapes on the wire are in `contract`, which `signaling/contract/schema.json` describes.
+
+#![forbid(unsafe_code)]
+
+mod client_address;
+mod clock;
+mod contract;
+mod error;
+mod http;
+mod hub;
+mod ice;
+mod limit;
+mod metrics;
+mod privacy;
+mod random;
+mod relay_health;
+mod serve;
+mod socket;
+
+pub use error::StartError;
+pub use serve::{Listening, Signaling};

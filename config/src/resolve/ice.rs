@@ -7,6 +7,7 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &R
     let policy_span = raw.policy.as_ref().map(toml::Spanned::span);
     let host = node.domain.clone().unwrap_or_else(|| node.public_ipv4.address.to_string());
     let auto = auto_urls(&host, &relay.listen_udp);
+    let own_turn_urls = auto.1.clone();
     let (stun_urls, turn_urls) = c.take("ice.urls", raw.urls, auto.clone(), |urls| match urls {
         Urls::Word(word) if word == "auto" => Ok(auto),
         Urls::Word(word) => Err(format!("is \"{word}\": write \"auto\" or a list of URLs")),
@@ -21,7 +22,7 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &R
         let refusal = "is \"relay\", but `ice.urls` names no relay, so no call could start: add a turn: URL";
         c.refuse("ice.policy", policy_span.as_ref(), refusal);
     }
-    Ice { stun_urls, turn_urls, policy }
+    Ice { own_relay: turn_urls == own_turn_urls, stun_urls, turn_urls, policy }
 }
 
 /// STUN and TURN URLs of this node: one each, for every TURN URL costs a client one allocation.

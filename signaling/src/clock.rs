@@ -1,0 +1,30 @@
+//! The two times that are needed: one that never goes back, one that people know.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Reads both times.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Time since the start.
+    pub(crate) fn mono(self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Time since 1970.
+    pub(crate) fn unix(self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    /// The moment of a monotonic time, for timers.
+    pub(crate) fn instant(self, mono: Duration) -> Instant {
+        self.start + mono
+    }
+}

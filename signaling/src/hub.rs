@@ -1,0 +1,502 @@
+//! All state of one node in memory: sessions, the queue, pairs. The only authority on who is in which pair.
+//!
+//! One lock guards it. What a step makes known is emitted under that lock, so that every session hears of it in the order
+//! in which it happened, numbered without a gap.
+
+mod call;
+mod negotiation;
+mod outbox;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::Rng as _;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use turnpike_config::Config;
+use turnpike_matching::{Event, Id, Left, Matching, Role, Rules};
+
+pub(crate) use self::outbox::Outlet;
+use self::{
+    call::{Call, Path},
+    negotiation::Negotiation,
+    outbox::Outbox,
+};
+use crate::{
+    clock::Clock,
+    contract::{
+        Ack, ErrorCode, Ice, Limits, MAX_CANDIDATE_BYTES, MAX_CANDIDATES, MAX_INTEREST_CHARS, MAX_INTERESTS,
+        MAX_SDP_BYTES, PairStats, Privacy, QueueJoin, ServerEvent, Signal, SignalBody,
+    },
+    ice::IceSource,
+    limit::Bucket,
+    metrics::Metrics,
+    privacy, random,
+};
+
+/// Events of one client in a second, and at once.
+const EVENTS: (u32, u32) = (20, 60);
+/// `match.next` of one client in a second, and at once.
+const NEXTS: (u32, u32) = (1, 5);
+/// When clients of a draining node come back, in milliseconds: spread, so that another node is not overrun.
+const RECONNECT_MS: std::ops::Range<u64> = 1_000..10_000;
+
+/// The state of one node.
+pub(crate) struct Hub {
+    state: Mutex<State>,
+    ice: Arc<IceSource>,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    node: String,
+    accept_within: Duration,
+    /// The next thing to do by itself may be nearer than it was.
+    sooner: Notify,
+    /// A pair has ended.
+    pair_ended: Notify,
+}
+
+struct State {
+    matching: Matching,
+    sessions: HashMap<Id, Session>,
+    by_token: HashMap<Id, Id>,
+    calls: HashMap<Id, Call>,
+    draining: bool,
+}
+
+struct Session {
+    outbox: Outbox,
+    token: Id,
+    privacy: Privacy,
+    events: Bucket,
+    nexts: Bucket,
+    /// The `seq` of the next `signal`.
+    next_signal: u64,
+    negotiation: Negotiation,
+    /// Since when it waits, while it does.
+    waits_since: Option<Duration>,
+}
+
+/// Leave to go on with an event, or how long to wait.
+pub(crate) type Paced = Result<(), Duration>;
+
+impl Hub {
+    pub(crate) fn new(config: &Config, ice: Arc<IceSource>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+        let rules = Rules {
+            widen_after: config.signaling.widen_after,
+            accept_within: config.signaling.accept_within,
+            rematch_after: config.signaling.rematch_after,
+        };
+        Self {
+            state: Mutex::new(State {
+                matching: Matching::new(rules),
+                sessions: HashMap::new(),
+                by_token: HashMap::new(),
+                calls: HashMap::new(),
+                draining: false,
+            }),
+            ice,
+            metrics,
+            clock,
+            node: config.node.name.clone(),
+            accept_within: config.signaling.accept_within,
+            sooner: Notify::new(),
+            pair_ended: Notify::new(),
+        }
+    }
+
+    /// A session begins and is greeted.
+    ///
+    /// # Errors
+    /// `draining`.
+    pub(crate) fn enter(&self, outlet: Outlet) -> Result<Id, ErrorCode> {
+        let mut state = self.lock();
+        if state.draining {
+            return Err(ErrorCode::Draining);
+        }
+        let (id, token) = (random::id(), random::id());
+        state.matching.enter(id);
+        state.by_token.insert(token, id);
+        let session = Session {
+            outbox: Outbox::new(outlet),
+            token,
+            privacy: Privacy::All,
+            events: Bucket::new(EVENTS.0, EVENTS.1),
+            nexts: Bucket::new(NEXTS.0, NEXTS.1),
+            next_signal: 1,
+            negotiation: Negotiation::default(),
+            waits_since: None,
+        };
+        state.sessions.insert(id, session);
+        let hello = ServerEvent::Hello {
+            session: id,
+            token,
+            ice: self.ice.stun_only(),
+            limits: LIMITS,
+            online: state.sessions.len(),
+            node: self.node.clone(),
+        };
+        self.emit(&mut state, id, &hello);
+        Ok(id)
+    }
+
+    /// A session ends; its pair is lost.
+    pub(crate) fn exit(&self, id: Id) {
+        self.step(|state, now, next_pair| {
+            state.matching.exit(now, id, next_pair);
+            if let Some(session) = state.sessions.remove(&id) {
+                state.by_token.remove(&session.token);
+                self.waited(session.waits_since, now, "lost");
+            }
+        });
+    }
+
+    /// Counts an event of a client against its rates.
+    pub(crate) fn pace(&self, id: Id, is_next: bool) -> Paced {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        let Some(session) = state.sessions.get_mut(&id) else { return Ok(()) };
+        session.events.take(now)?;
+        if is_next { session.nexts.take(now) } else { Ok(()) }
+    }
+
+    pub(crate) fn join(&self, id: Id, join: &QueueJoin) -> Ack {
+        self.step(|state, now, next_pair| {
+            let before = state.privacy(id).map(|privacy| std::mem::replace(privacy, join.privacy));
+            let joined = state.matching.join(now, id, join.wishes(), next_pair);
+            if let (Err(_), Some(before), Some(privacy)) = (joined, before, state.privacy(id)) {
+                *privacy = before;
+            }
+            joined.into()
+        })
+    }
+
+    pub(crate) fn leave(&self, id: Id) -> Ack {
+        self.step(|state, now, next_pair| {
+            let left = state.matching.leave(now, id, next_pair);
+            let result = match left {
+                Left::Queue => "left",
+                Left::Pair => "ended",
+                Left::Nothing => "none",
+            };
+            if let Some(session) = state.sessions.get_mut(&id).filter(|_| left == Left::Queue) {
+                let since = session.waits_since.take();
+                self.waited(since, now, "left");
+            }
+            Ack { result: Some(result), ..Ack::done() }
+        })
+    }
+
+    pub(crate) fn accept(&self, id: Id, pair: Id) -> Ack {
+        self.step(|state, _, _| state.matching.accept(id, pair).into())
+    }
+
+    pub(crate) fn leave_pair(&self, id: Id, pair: Id) -> Ack {
+        self.step(|state, now, next_pair| state.matching.leave_pair(now, id, pair, next_pair).into())
+    }
+
+    pub(crate) fn next(&self, id: Id, pair: Id, join: Option<&QueueJoin>) -> Ack {
+        self.step(|state, now, next_pair| {
+            let is_member = state.matching.membership(id).is_some_and(|member| member.pair == pair);
+            if let (Some(join), Some(privacy), true) = (join, state.privacy(id), is_member) {
+                *privacy = join.privacy;
+            }
+            state.matching.next(now, id, pair, join.map(QueueJoin::wishes), next_pair).into()
+        })
+    }
+
+    /// Passes a step of the negotiation on to the partner.
+    pub(crate) fn signal(&self, id: Id, signal: Signal) -> Ack {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let Some(session) = state.sessions.get_mut(&id) else { return Ack::refused(ErrorCode::NotInPair) };
+        if signal.seq != session.next_signal {
+            return match signal.seq < session.next_signal {
+                true => Ack { duplicate: Some(true), ..Ack::done() },
+                false => {
+                    Ack { expected_seq: Some(session.next_signal), ..Ack::refused(ErrorCode::OutOfOrder) }
+                }
+            };
+        }
+        session.next_signal += 1;
+        let member = state.matching.membership(id).filter(|member| member.pair == signal.pair);
+        let Some(member) = member else { return Ack::refused(ErrorCode::NotInPair) };
+        if !member.started {
+            return Ack::refused(ErrorCode::WrongState);
+        }
+        let [Some(own), Some(theirs)] = state.sessions.get_disjoint_mut([&id, &member.partner]) else {
+            return Ack::refused(ErrorCode::NotInPair);
+        };
+        let allowed =
+            own.negotiation.check(&mut theirs.negotiation, member.role, signal.generation, &signal.body);
+        if let Err(code) = allowed {
+            return Ack::refused(code);
+        }
+        let kind = kind_of(&signal.body);
+        let body = match own.privacy {
+            Privacy::All => Some(signal.body),
+            Privacy::Relay => privacy::hide_address(signal.body),
+        };
+        match body {
+            None => self.metrics.messages_dropped.with_label_values(&[kind, "hidden"]).inc(),
+            Some(body) => {
+                let event = ServerEvent::Signal { pair: member.pair, generation: signal.generation, body };
+                let counter = match self.emit(state, member.partner, &event) {
+                    true => self.metrics.messages_relayed.with_label_values(&[kind]),
+                    false => self.metrics.messages_dropped.with_label_values(&[kind, "slow_client"]),
+                };
+                counter.inc();
+            }
+        }
+        Ack::done()
+    }
+
+    pub(crate) fn stats(&self, id: Id, pair: Id, stats: &PairStats) -> Ack {
+        let mut state = self.lock();
+        let member =
+            state.matching.membership(id).is_some_and(|member| member.pair == pair && member.started);
+        let Some(call) = state.calls.get_mut(&pair).filter(|_| member) else {
+            return Ack::refused(ErrorCode::NotInPair);
+        };
+        call.report(Path::of(stats));
+        if let PairStats::Connected { local, remote, relay_protocol, ttfm_ms, rtt_ms, .. } = stats {
+            tracing::info!(
+                %pair,
+                ?local,
+                ?remote,
+                ?relay_protocol,
+                first_media_ms = ttfm_ms.0,
+                round_trip_ms = rtt_ms.map(|ms| ms.0),
+                "call connected"
+            );
+        }
+        Ack::done()
+    }
+
+    /// A fresh configuration: with TURN while in a pair.
+    pub(crate) fn refresh(&self, id: Id, pair: Option<Id>) -> Ack {
+        let mut state = self.lock();
+        let member = state.matching.membership(id);
+        if pair.is_some() && member.map(|member| member.pair) != pair {
+            return Ack::refused(ErrorCode::NotInPair);
+        }
+        let privacy = state.privacy(id).map_or(Privacy::All, |privacy| *privacy);
+        let ice = match member {
+            Some(member) => self.ice_for(id, member.pair, privacy, "refresh"),
+            None => self.ice.stun_only(),
+        };
+        Ack { ice: Some(ice), ..Ack::done() }
+    }
+
+    /// The configuration for the holder of a session's token: with TURN while in a pair. `None` for an unknown token.
+    pub(crate) fn ice_of_token(&self, token: Id) -> Option<Ice> {
+        let mut state = self.lock();
+        let id = *state.by_token.get(&token)?;
+        let privacy = *state.privacy(id)?;
+        Some(match state.matching.membership(id) {
+            Some(member) => self.ice_for(id, member.pair, privacy, "rest"),
+            None => self.ice.stun_only(),
+        })
+    }
+
+    /// From now on nobody enters and nobody is paired; all are told when to come back, spread over time.
+    pub(crate) fn drain(&self) {
+        let mut state = self.lock();
+        state.draining = true;
+        state.matching.drain();
+        let now = self.clock.mono();
+        for session in state.sessions.values_mut() {
+            let since = session.waits_since.take();
+            self.waited(since, now, "left");
+        }
+        for id in state.sessions.keys().copied().collect::<Vec<_>>() {
+            let reconnect_in_ms = rand::rng().random_range(RECONNECT_MS);
+            self.emit(&mut state, id, &ServerEvent::Notice { kind: "draining", reconnect_in_ms });
+        }
+        self.pair_ended.notify_waiters();
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.lock().draining
+    }
+
+    /// Waits until no pair is left.
+    pub(crate) async fn until_no_pairs(&self) {
+        loop {
+            let ended = self.pair_ended.notified();
+            if self.lock().calls.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Tells both sides of every pair that the node ends.
+    pub(crate) fn end_all(&self) {
+        let mut state = self.lock();
+        for id in state.sessions.keys().copied().collect::<Vec<_>>() {
+            if let Some(member) = state.matching.membership(id) {
+                let reason = crate::contract::EndReason::Drain;
+                let ended = ServerEvent::MatchEnded { pair: member.pair, reason, state: "idle" };
+                self.emit(&mut state, id, &ended);
+            }
+        }
+        for (_, call) in state.calls.drain() {
+            self.metrics.pairs_ended.with_label_values(&["drain"]).inc();
+            self.call_ended(&call);
+        }
+        self.gauge(&state);
+    }
+
+    /// Does what becomes due, until stopped.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let running = async {
+            loop {
+                let sooner = self.sooner.notified();
+                let due = self.lock().matching.poll_timeout();
+                match due {
+                    Some(due) => {
+                        let due = tokio::time::Instant::from_std(self.clock.instant(due));
+                        let _ = tokio::time::timeout_at(due, sooner).await;
+                    }
+                    None => sooner.await,
+                }
+                self.step(|state, now, next_pair| state.matching.handle_timeout(now, next_pair));
+            }
+        };
+        stop.run_until_cancelled(running).await;
+    }
+
+    /// Takes one step of the matching and makes known what came of it.
+    fn step<T>(&self, step: impl FnOnce(&mut State, Duration, &mut fn() -> Id) -> T) -> T {
+        let now = self.clock.mono();
+        let mut state = self.lock();
+        let due = state.matching.poll_timeout();
+        let mut next_pair: fn() -> Id = random::id;
+        let result = step(&mut state, now, &mut next_pair);
+        while let Some(event) = state.matching.poll_event() {
+            self.make_known(&mut state, now, event);
+        }
+        self.gauge(&state);
+        if state.matching.poll_timeout().is_some_and(|next| due.is_none_or(|due| next < due)) {
+            self.sooner.notify_one();
+        }
+        result
+    }
+
+    fn make_known(&self, state: &mut State, now: Duration, event: Event) {
+        match event {
+            Event::Waiting { session, since, widened } => {
+                if let Some(entry) = state.sessions.get_mut(&session) {
+                    entry.waits_since = Some(since);
+                }
+                let since = (self.clock.unix() - (now - since)).as_millis() as u64;
+                self.emit(state, session, &ServerEvent::QueueState { state: "waiting", since, widened });
+            }
+            Event::Found { session, pair, role, common } => {
+                let Some(entry) = state.sessions.get_mut(&session) else { return };
+                let (since, privacy) = (entry.waits_since.take(), entry.privacy);
+                self.waited(since, now, "found");
+                entry.negotiation = Negotiation::default();
+                if role == Role::Initiator {
+                    state.calls.insert(pair, Call::new());
+                    self.metrics.pairs_created.with_label_values(&["local"]).inc();
+                }
+                let found = ServerEvent::MatchFound {
+                    pair,
+                    role,
+                    polite: role == Role::Responder,
+                    common,
+                    ice: self.ice_for(session, pair, privacy, "pair"),
+                    deadline_ms: self.accept_within.as_millis() as u64,
+                };
+                self.emit(state, session, &found);
+            }
+            Event::Started { session, pair } => {
+                if let Some(call) = state.calls.get_mut(&pair) {
+                    call.start(now);
+                }
+                self.emit(state, session, &ServerEvent::MatchStart { pair });
+            }
+            Event::Ended { session, pair, reason, waiting, .. } => {
+                let reason = crate::contract::EndReason::from(reason);
+                if let Some(call) = state.calls.remove(&pair) {
+                    self.metrics.pairs_ended.with_label_values(&[reason.name()]).inc();
+                    self.call_ended(&call);
+                    self.pair_ended.notify_waiters();
+                }
+                let next = if waiting { "waiting" } else { "idle" };
+                self.emit(state, session, &ServerEvent::MatchEnded { pair, reason, state: next });
+            }
+        }
+    }
+
+    fn call_ended(&self, call: &Call) {
+        if let Some(started) = call.started() {
+            let lasted = self.clock.mono().saturating_sub(started);
+            self.metrics.pair_duration.observe(lasted.as_secs_f64());
+            self.metrics.pair_path.with_label_values(&[call.path().name()]).inc();
+        }
+    }
+
+    fn ice_for(&self, session: Id, pair: Id, privacy: Privacy, dialect: &str) -> Ice {
+        let ice = self.ice.for_pair(session, pair, privacy);
+        let result = if ice.ttl.is_some() { "minted" } else { "unavailable" };
+        self.metrics.credentials_minted.with_label_values(&[dialect, result]).inc();
+        ice
+    }
+
+    fn waited(&self, since: Option<Duration>, now: Duration, outcome: &str) {
+        if let Some(since) = since {
+            let waited = now.saturating_sub(since).as_secs_f64();
+            self.metrics.queue_wait.with_label_values(&[outcome]).observe(waited);
+        }
+    }
+
+    /// Emits an event in its turn; false when the session is gone or too slow, and then cut off.
+    fn emit(&self, state: &mut State, session: Id, event: &ServerEvent) -> bool {
+        let Some(entry) = state.sessions.get_mut(&session) else { return false };
+        let sent = entry.outbox.emit(event);
+        if sent {
+            self.metrics.socket_events.with_label_values(&[event.name(), "out"]).inc();
+        }
+        sent
+    }
+
+    fn gauge(&self, state: &State) {
+        self.metrics.queue_waiting.set(state.matching.waiting() as i64);
+        self.metrics.pairs.set(state.calls.values().filter(|call| call.started().is_some()).count() as i64);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn privacy(&mut self, id: Id) -> Option<&mut Privacy> {
+        self.sessions.get_mut(&id).map(|session| &mut session.privacy)
+    }
+}
+
+const LIMITS: Limits = Limits {
+    interests: MAX_INTERESTS,
+    interest_chars: MAX_INTEREST_CHARS,
+    sdp_bytes: MAX_SDP_BYTES,
+    candidate_bytes: MAX_CANDIDATE_BYTES,
+    candidates_per_generation: MAX_CANDIDATES,
+    events_per_second: EVENTS.0,
+    event_burst: EVENTS.1,
+    next_per_second: NEXTS.0,
+    next_burst: NEXTS.1,
+};
+
+fn kind_of(body: &SignalBody) -> &'static str {
+    match body {
+        SignalBody::Description(_) => "description",
+        SignalBody::Candidates(_) => "candidates",
+        SignalBody::End(_) => "end",
+    }
+}

@@ -1,0 +1,72 @@
+//! What is kept of a pair for the statistics.
+
+use std::time::Duration;
+
+use crate::contract::{CandidateType, PairStats};
+
+/// How the media of a call travelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Path {
+    Direct,
+    RelayOneSide,
+    RelayBoth,
+    Failed,
+    Unknown,
+}
+
+impl Path {
+    pub(super) fn of(stats: &PairStats) -> Self {
+        match stats {
+            PairStats::Failed { .. } => Self::Failed,
+            PairStats::Connected { local, remote, .. } => {
+                match [local, remote].iter().filter(|kind| ***kind == CandidateType::Relay).count() {
+                    2 => Self::RelayBoth,
+                    1 => Self::RelayOneSide,
+                    _ => Self::Direct,
+                }
+            }
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::RelayOneSide => "relay_one_side",
+            Self::RelayBoth => "relay_both",
+            Self::Failed => "failed",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// One pair.
+#[derive(Debug)]
+pub(super) struct Call {
+    started: Option<Duration>,
+    path: Path,
+}
+
+impl Call {
+    pub(super) fn new() -> Self {
+        Self { started: None, path: Path::Unknown }
+    }
+
+    pub(super) fn start(&mut self, now: Duration) {
+        self.started.get_or_insert(now);
+    }
+
+    pub(super) fn started(&self) -> Option<Duration> {
+        self.started
+    }
+
+    /// The last word counts, but a failure does not undo that media flowed: a call that ends badly has had a path.
+    pub(super) fn report(&mut self, path: Path) {
+        if path != Path::Failed || self.path == Path::Unknown {
+            self.path = path;
+        }
+    }
+
+    pub(super) fn path(&self) -> Path {
+        self.path
+    }
+}

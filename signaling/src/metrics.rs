@@ -1,0 +1,209 @@
+//! What signaling counts. Labels are closed sets, and every combination starts at 0.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::contract::{ClientEvent, EndReason, ErrorCode, ServerEvent};
+
+/// The routes that are counted apart; anything else is the page's.
+pub(crate) const ROUTES: &[&str] = &["/v1/ice", "/turn", "/healthz", "/readyz", "page"];
+const METHODS: &[&str] = &["GET", "POST", "other"];
+const CODES: &[&str] = &["2xx", "3xx", "4xx", "5xx"];
+const PATHS: &[&str] = &["direct", "relay_one_side", "relay_both", "failed", "unknown"];
+const DIALECTS: &[&str] = &["pair", "refresh", "rest", "anonymous", "draft"];
+const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
+const SIGNALS: &[&str] = &["description", "candidates", "end"];
+const DROPS: &[&str] = &["hidden", "slow_client"];
+const OUTCOMES: &[&str] = &["found", "left", "lost"];
+const SCOPES: &[&str] = &["local"];
+
+/// The metrics of one signaling service.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) sockets: IntGaugeVec,
+    pub(crate) socket_events: IntCounterVec,
+    pub(crate) socket_event_errors: IntCounterVec,
+    pub(crate) queue_waiting: IntGauge,
+    pub(crate) queue_wait: HistogramVec,
+    pub(crate) pairs: IntGauge,
+    pub(crate) pairs_created: IntCounterVec,
+    pub(crate) pairs_ended: IntCounterVec,
+    pub(crate) pair_duration: Histogram,
+    pub(crate) pair_path: IntCounterVec,
+    pub(crate) credentials_minted: IntCounterVec,
+    pub(crate) messages_relayed: IntCounterVec,
+    pub(crate) messages_dropped: IntCounterVec,
+    pub(crate) http_requests: IntCounterVec,
+    pub(crate) http_request_seconds: HistogramVec,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let make = Maker { registry: Registry::new() };
+        let inbound: Vec<&str> = ClientEvent::NAMES.iter().copied().chain(["unknown"]).collect();
+        let errors: Vec<String> = ErrorCode::ALL.iter().map(ToString::to_string).collect();
+        let errors: Vec<&str> = errors.iter().map(String::as_str).collect();
+        let reasons: Vec<&str> = EndReason::ALL.iter().map(|reason| reason.name()).collect();
+        let waits = vec![0.1, 0.5, 1.0, 2.0, 5.0, 8.0, 15.0, 30.0, 60.0, 180.0];
+        let durations = vec![5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
+        let seconds = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
+
+        let socket_events =
+            make.counters("socket_events_total", "Socket.IO events.", &["event", "direction"]);
+        for event in inbound {
+            socket_events.with_label_values(&[event, "in"]);
+        }
+        for event in ServerEvent::NAMES {
+            socket_events.with_label_values(&[event, "out"]);
+        }
+        let sockets = make.gauges("sockets", "Open sockets.", &["transport"]);
+        ["websocket", "polling"].iter().for_each(|transport| sockets.with_label_values(&[transport]).set(0));
+        let revision = option_env!("TURNPIKE_REVISION").unwrap_or("unknown");
+        make.gauges("build_info", "What runs; always 1.", &["version", "revision", "component"])
+            .with_label_values(&[env!("CARGO_PKG_VERSION"), revision, "signaling"])
+            .set(1);
+
+        Self {
+            sockets,
+            socket_events,
+            socket_event_errors: make.zeroed(
+                "socket_event_errors_total",
+                "Events and connections that were refused.",
+                &[("reason", &errors)],
+            ),
+            queue_waiting: make.gauge("queue_waiting", "Sessions that wait for a partner."),
+            queue_wait: make.histograms(
+                "queue_wait_seconds",
+                "Time from the first join to an offer, or to the end of the wait.",
+                "outcome",
+                OUTCOMES,
+                waits,
+            ),
+            pairs: make.gauge("pairs", "Pairs that both sides have accepted."),
+            pairs_created: make.zeroed("pairs_created_total", "Pairs that were offered.", &[("scope", SCOPES)]),
+            pairs_ended: make.zeroed("pairs_ended_total", "Pairs that ended, offers included.", &[("reason", &reasons)]),
+            pair_duration: make.histogram(
+                "pair_duration_seconds",
+                "Time from the start of a pair to its end.",
+                durations,
+            ),
+            pair_path: make.zeroed(
+                "pair_path_total",
+                "Ended pairs by how their media travelled, as the clients said.",
+                &[("path", PATHS)],
+            ),
+            credentials_minted: make.zeroed(
+                "credentials_minted_total",
+                "TURN credentials asked for.",
+                &[("dialect", DIALECTS), ("result", RESULTS)],
+            ),
+            messages_relayed: make.zeroed("messages_relayed_total", "Signals passed on.", &[("kind", SIGNALS)]),
+            messages_dropped: make.zeroed(
+                "messages_dropped_total",
+                "Signals not passed on: with a hidden address there was nothing left, or a client read too slowly and \
+                 was cut off.",
+                &[("kind", SIGNALS), ("reason", DROPS)],
+            ),
+            http_requests: make.zeroed(
+                "http_requests_total",
+                "HTTP requests.",
+                &[("route", ROUTES), ("method", METHODS), ("code", CODES)],
+            ),
+            http_request_seconds: make.histograms(
+                "http_request_seconds",
+                "Time to answer an HTTP request.",
+                "route",
+                ROUTES,
+                seconds,
+            ),
+            registry: make.registry,
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub(crate) fn render(&self) -> Vec<u8> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a vector takes any text");
+        text
+    }
+
+    pub(crate) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
+        let route = ROUTES.iter().find(|known| **known == route).unwrap_or(&"page");
+        let method = METHODS.iter().find(|known| **known == method).unwrap_or(&"other");
+        let code = match status {
+            ..300 => "2xx",
+            300..400 => "3xx",
+            400..500 => "4xx",
+            _ => "5xx",
+        };
+        self.http_requests.with_label_values(&[route, method, code]).inc();
+        self.http_request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+    }
+}
+
+/// Registers each metric under the common prefix.
+struct Maker {
+    registry: Registry,
+}
+
+impl Maker {
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(opts(name, help), labels))
+    }
+
+    fn zeroed(&self, name: &str, help: &str, labels: &[(&str, &[&str])]) -> IntCounterVec {
+        let names: Vec<&str> = labels.iter().map(|(name, _)| *name).collect();
+        let counters = self.counters(name, help, &names);
+        let mut combinations: Vec<Vec<&str>> = vec![Vec::new()];
+        for (_, values) in labels {
+            combinations = combinations
+                .iter()
+                .flat_map(|chosen| values.iter().map(|value| [chosen.as_slice(), &[*value]].concat()))
+                .collect();
+        }
+        combinations.iter().for_each(|values| counters.with_label_values(values).reset());
+        counters
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(opts(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::with_opts(opts(name, help)))
+    }
+
+    fn histogram(&self, name: &str, help: &str, buckets: Vec<f64>) -> Histogram {
+        self.register(Histogram::with_opts(HistogramOpts::from(opts(name, help)).buckets(buckets)))
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[&str],
+        buckets: Vec<f64>,
+    ) -> HistogramVec {
+        let opts = HistogramOpts::from(opts(name, help)).buckets(buckets);
+        let histograms = self.register(HistogramVec::new(opts, &[label]));
+        for value in values {
+            histograms.with_label_values(&[value]);
+        }
+        histograms
+    }
+
+    fn register<M: prometheus::core::Collector + Clone + 'static>(&self, made: prometheus::Result<M>) -> M {
+        let metric = made.expect("names and labels of metrics are well-formed");
+        self.registry.register(Box::new(metric.clone())).expect("each metric has a name of its own");
+        metric
+    }
+}
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("turnpike")
+}

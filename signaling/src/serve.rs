@@ -1,0 +1,222 @@
+//! The service: bound first, then serving until it is told to drain or to stop.
+
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    path::PathBuf,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, extract::ConnectInfo};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socketioxide::SocketIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::{ServiceBuilder, util::MapRequestLayer};
+use turnpike_config::Config;
+
+use crate::{
+    clock::Clock,
+    error::StartError,
+    http::{self, Context, PeerAddress},
+    hub::Hub,
+    ice::{IceSource, RelayUp},
+    metrics::Metrics,
+    relay_health, socket,
+};
+
+/// A client that has not sent its whole request head by then is closed.
+const HEADERS_WITHIN: Duration = Duration::from_secs(10);
+const BACKLOG: i32 = 1024;
+/// Accepting failed (no file descriptor is left): some must close first.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(50);
+/// Answers that are under way get this long in the end.
+const FINISH_WITHIN: Duration = Duration::from_millis(500);
+
+/// What signaling listens on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listening {
+    /// The page, REST and Socket.IO.
+    pub http: Vec<SocketAddr>,
+    /// `/metrics`, `/healthz` and `/readyz`.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// Signaling, bound.
+pub struct Signaling {
+    listening: Listening,
+    public: Vec<TcpListener>,
+    metrics: Option<TcpListener>,
+    context: Arc<Context>,
+    router: Router,
+    sockets: SocketIo,
+    admin_socket: PathBuf,
+    drain_timeout: Duration,
+}
+
+impl Signaling {
+    /// Binds every listener; nothing is served before [`Self::serve`].
+    ///
+    /// # Errors
+    /// What cannot be bound, and what to do.
+    pub async fn bind(config: &Config) -> Result<Self, StartError> {
+        let public: Vec<TcpListener> = config
+            .signaling
+            .listen
+            .iter()
+            .map(|address| listen("signaling", "signaling.listen", *address))
+            .collect::<Result<_, _>>()?;
+        let metrics = config.metrics.signaling_listen;
+        let metrics = metrics
+            .map(|address| listen("signaling's metrics", "metrics.signaling_listen", address))
+            .transpose()?;
+        let listening = Listening {
+            http: public.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            metrics: metrics.as_ref().and_then(|listener| listener.local_addr().ok()),
+        };
+
+        let clock = Clock::start();
+        let relay = RelayUp::new(true);
+        let counted = Arc::new(Metrics::new());
+        let ice = Arc::new(IceSource::new(config, relay.clone(), clock));
+        let hub = Arc::new(Hub::new(config, Arc::clone(&ice), Arc::clone(&counted), clock));
+        let (layer, sockets) = socket::layer(config, Arc::clone(&hub), Arc::clone(&counted));
+        let context = Arc::new(Context::new(config, hub, ice, counted, relay, clock));
+        Ok(Self {
+            listening,
+            public,
+            metrics,
+            router: http::public(Arc::clone(&context), layer),
+            context,
+            sockets,
+            admin_socket: config.relay.admin_socket.clone(),
+            drain_timeout: config.relay.drain_timeout,
+        })
+    }
+
+    /// What is bound.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
+    /// Serves until `stop`, or after `drain` until no pair is left or the drain's time is over.
+    pub async fn serve(self, drain: CancellationToken, stop: CancellationToken) {
+        let ended = stop.child_token();
+        let hub = Arc::clone(&self.context.hub);
+        let runner = Arc::clone(&hub);
+        let running = ended.clone();
+        tokio::spawn(async move { runner.run(running).await });
+        if self.context.own_relay {
+            let (socket, up, until) = (self.admin_socket, self.context.relay.clone(), ended.clone());
+            tokio::spawn(async move { relay_health::watch(&socket, up, until).await });
+        }
+        let mut serving = Vec::new();
+        for listener in self.public {
+            serving.push(tokio::spawn(accept(listener, self.router.clone(), ended.clone())));
+        }
+        if let Some(listener) = self.metrics {
+            let router = http::metrics(Arc::clone(&self.context));
+            serving.push(tokio::spawn(accept(listener, router, ended.clone())));
+        }
+        tokio::select! {
+            () = drain.cancelled() => {
+                hub.drain();
+                let drained = tokio::time::timeout(self.drain_timeout, hub.until_no_pairs());
+                // However it ends, what is left ends now.
+                let _ = stop.run_until_cancelled(drained).await;
+            }
+            () = stop.cancelled() => {}
+        }
+        hub.end_all();
+        self.sockets.close().await;
+        ended.cancel();
+        for task in serving {
+            let _ = task.await;
+        }
+    }
+}
+
+/// Binds a TCP listener. `[::]` serves IPv4 as well; where there is no IPv6, `0.0.0.0` takes its place.
+fn listen(what: &'static str, key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = bind(address).or_else(|error| {
+        let no_ipv6 = matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+            || error.raw_os_error() == Some(EAFNOSUPPORT);
+        match address.is_ipv6() && address.ip().is_unspecified() && no_ipv6 {
+            true => {
+                let instead = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+                tracing::info!(%address, %instead, "this host has no IPv6: listening on IPv4 alone");
+                bind(instead)
+            }
+            false => Err(error),
+        }
+    });
+    bound.map_err(|source| StartError::listening(what, address, key, source))
+}
+
+/// Linux's EAFNOSUPPORT.
+const EAFNOSUPPORT: i32 = 97;
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(StdListener::from(socket))
+}
+
+async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let open = TaskTracker::new();
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        match accepted {
+            Ok((stream, peer)) => {
+                open.spawn(serve_connection(stream, peer, router.clone(), stop.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(code = "accept_failed", %error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_AGAIN).await;
+            }
+        }
+    }
+    drop(listener);
+    open.close();
+    open.wait().await;
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
+    // Signals are small and must not wait for each other.
+    let _ = stream.set_nodelay(true);
+    let service = ServiceBuilder::new()
+        .layer(MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
+            let address: PeerAddress = ConnectInfo(peer);
+            request.extensions_mut().insert(address);
+            request
+        }))
+        .service(router);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = match stop.run_until_cancelled(connection.as_mut()).await {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            // One that does not end by then ends with the process.
+            tokio::time::timeout(FINISH_WITHIN, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %peer, "connection ended");
+    }
+}

@@ -1,0 +1,198 @@
+//! The Socket.IO side: one owner task a session takes its events one after another.
+//!
+//! The library runs handlers as tasks of their own, in which a candidate could overtake its offer. What it runs in order
+//! is the part of a handler in front of its future: there the event is put into the session's queue.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use socketioxide::{
+    SocketIo, TransportType,
+    extract::{AckSender, Event, SocketRef, TryData},
+    handler::ConnectHandler as _,
+    layer::SocketIoLayer,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use turnpike_config::Config;
+use turnpike_matching::Id;
+
+use crate::{
+    contract::{Ack, ClientEvent, Connect, ErrorCode, MAX_MESSAGE_BYTES},
+    hub::{Hub, Outlet},
+    metrics::Metrics,
+};
+
+/// The version of the contract.
+const VERSION: u64 = 1;
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PONG_WITHIN: Duration = Duration::from_secs(5);
+/// A socket that does not ask for its namespace within this time is closed.
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+/// Packets that wait for a slow client; then it is cut off.
+const OUT_BUFFER: usize = 256;
+/// Events of one client that wait for their turn; then it is cut off.
+const INBOX: usize = 128;
+/// A client that sends nonsense so often is cut off.
+const STRIKES: u32 = 3;
+
+/// An event of a client as it came.
+struct Received {
+    name: String,
+    payload: Option<Value>,
+    ack: AckSender,
+}
+
+/// What every socket needs.
+struct Service {
+    hub: Arc<Hub>,
+    metrics: Arc<Metrics>,
+}
+
+/// Makes the layer that serves the Socket.IO path.
+pub(crate) fn layer(config: &Config, hub: Arc<Hub>, metrics: Arc<Metrics>) -> (SocketIoLayer, SocketIo) {
+    let builder = SocketIo::builder()
+        .req_path(config.signaling.path.clone())
+        .ping_interval(PING_EVERY)
+        .ping_timeout(PONG_WITHIN)
+        .connect_timeout(CONNECT_WITHIN)
+        .max_buffer_size(OUT_BUFFER)
+        .max_payload(MAX_MESSAGE_BYTES as u64)
+        .ws_max_message_size(MAX_MESSAGE_BYTES)
+        .ws_max_frame_size(MAX_MESSAGE_BYTES);
+    let builder = match config.signaling.polling {
+        true => builder.transports([TransportType::Polling, TransportType::Websocket]),
+        false => builder.transports([TransportType::Websocket]),
+    };
+    let (layer, io) = builder.build_layer();
+    let service = Arc::new(Service { hub, metrics });
+    let greeter = Arc::clone(&service);
+    let connect = move |socket: SocketRef| {
+        greeter.connected(socket);
+        std::future::ready(())
+    };
+    let doorkeeper = move |auth: TryData<Value>| {
+        let admitted = service.admit(auth.0.ok());
+        std::future::ready(admitted)
+    };
+    io.ns("/", connect.with(doorkeeper));
+    (layer, io)
+}
+
+impl Service {
+    /// Checks the auth object of CONNECT.
+    fn admit(&self, auth: Option<Value>) -> Result<(), ErrorCode> {
+        let admitted = match auth.map(serde_json::from_value::<Connect>) {
+            Some(Ok(Connect { v: VERSION, .. })) if self.hub.is_draining() => Err(ErrorCode::Draining),
+            Some(Ok(Connect { v: VERSION, .. })) => Ok(()),
+            Some(Ok(_)) => Err(ErrorCode::UnsupportedVersion),
+            Some(Err(_)) | None => Err(ErrorCode::BadRequest),
+        };
+        admitted.inspect_err(|code| self.refused(*code))
+    }
+
+    fn connected(self: &Arc<Self>, socket: SocketRef) {
+        let (closed, cut_off) = (CancellationToken::new(), CancellationToken::new());
+        let (inbox, received) = mpsc::channel(INBOX);
+        let Ok(id) = self.hub.enter(Outlet::new(socket.clone(), cut_off.clone())) else {
+            self.refused(ErrorCode::Draining);
+            let _ = socket.disconnect();
+            return;
+        };
+        let transport = match socket.transport_type() {
+            TransportType::Polling => "polling",
+            TransportType::Websocket => "websocket",
+        };
+        let gauge = self.metrics.sockets.with_label_values(&[transport]);
+        gauge.inc();
+        let full = cut_off.clone();
+        socket.on_fallback(move |Event(name): Event, TryData(payload): TryData<Value>, ack: AckSender| {
+            if inbox.try_send(Received { name, payload: payload.ok(), ack }).is_err() {
+                full.cancel();
+            }
+            std::future::ready(())
+        });
+        let ended = closed.clone();
+        socket.on_disconnect(move || {
+            ended.cancel();
+            std::future::ready(())
+        });
+        let service = Arc::clone(self);
+        tokio::spawn(async move {
+            let owned = service.own(id, received, closed, &cut_off);
+            if cut_off.run_until_cancelled(owned).await.is_none() {
+                // A socket that has closed already is closed.
+                let _ = socket.disconnect();
+            }
+            service.hub.exit(id);
+            gauge.dec();
+        });
+    }
+
+    /// Takes the events of one session in their order, those included that came before its socket closed.
+    async fn own(
+        &self,
+        id: Id,
+        mut received: mpsc::Receiver<Received>,
+        closed: CancellationToken,
+        cut_off: &CancellationToken,
+    ) {
+        let mut strikes = 0;
+        loop {
+            let next = tokio::select! {
+                biased;
+                next = received.recv() => next,
+                () = closed.cancelled() => received.try_recv().ok(),
+            };
+            let Some(Received { name, payload, ack }) = next else { return };
+            let answer = self.take(id, &name, payload);
+            if answer.code == Some(ErrorCode::BadRequest) {
+                strikes += 1;
+            }
+            if ack.send(&answer).is_err() || strikes == STRIKES {
+                cut_off.cancel();
+            }
+        }
+    }
+
+    fn take(&self, id: Id, name: &str, payload: Option<Value>) -> Ack {
+        let known = ClientEvent::NAMES.iter().find(|known| **known == name);
+        self.metrics.socket_events.with_label_values(&[known.unwrap_or(&"unknown"), "in"]).inc();
+        let answer = match self.hub.pace(id, name == "match.next") {
+            Err(wait) => Ack {
+                // Rounded up: who waits that long is not refused again.
+                retry_after_ms: Some(wait.as_millis() as u64 + 1),
+                ..Ack::refused(ErrorCode::RateLimited)
+            },
+            Ok(()) => match payload.ok_or(ErrorCode::BadRequest).and_then(|p| ClientEvent::parse(name, p)) {
+                Ok(event) => self.act(id, event),
+                Err(code) => Ack::refused(code),
+            },
+        };
+        if let Some(code) = answer.code {
+            self.refused(code);
+        }
+        answer
+    }
+
+    fn act(&self, id: Id, event: ClientEvent) -> Ack {
+        match event {
+            ClientEvent::QueueJoin(join) => self.hub.join(id, &join),
+            ClientEvent::QueueLeave => self.hub.leave(id),
+            ClientEvent::MatchAccept(pair) => self.hub.accept(id, pair),
+            ClientEvent::MatchNext { pair, join } => self.hub.next(id, pair, join.as_ref()),
+            ClientEvent::MatchLeave(pair) => self.hub.leave_pair(id, pair),
+            ClientEvent::Signal(signal) => self.hub.signal(id, *signal),
+            ClientEvent::PairStats { pair, stats } => self.hub.stats(id, pair, &stats),
+            ClientEvent::IceRefresh(pair) => self.hub.refresh(id, pair),
+            ClientEvent::Bye => {
+                self.hub.leave(id);
+                Ack::done()
+            }
+        }
+    }
+
+    fn refused(&self, code: ErrorCode) {
+        self.metrics.socket_event_errors.with_label_values(&[&code.to_string()]).inc();
+    }
+}
