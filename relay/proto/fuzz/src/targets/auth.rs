@@ -71,10 +71,11 @@ fn request(input: &mut Input<'_>, clients: &[User; 2], sender: usize) -> Vec<u8>
         builder = builder.attr(input.pick(&[SOFTWARE, 0x7001, USERNAME, FINGERPRINT]), input.chunk());
     }
     builder = signed(input, builder, &name);
-    match input.byte() {
+    match input.byte() % 8 {
         1 => flipped(input, &builder.bytes),
         2 => builder.u32(LIFETIME, 0).bytes,
         3 => builder.fingerprint().bytes,
+        4 => fingerprint_inside(builder),
         _ => builder.bytes,
     }
 }
@@ -87,6 +88,7 @@ fn username(input: &mut Input<'_>) -> Vec<u8> {
         3 => expires.to_string().into_bytes(),
         4 => input.chunk().to_vec(),
         5 => format!("{expires}:b").into_bytes(),
+        6 => format!("{expires}:{}", "x".repeat(752)).into_bytes(),
         _ => format!("{expires}:a").into_bytes(),
     }
 }
@@ -115,6 +117,15 @@ fn signed(input: &mut Input<'_>, builder: Builder, name: &[u8]) -> Builder {
     }
 }
 
+/// A right FINGERPRINT that is not the last attribute.
+fn fingerprint_inside(builder: Builder) -> Vec<u8> {
+    let at = builder.bytes.len();
+    let mut bytes = builder.u32(FINGERPRINT, 0).attr(SOFTWARE, b"behind it").bytes;
+    let sum = crc32fast::hash(&bytes[..at]) ^ 0x5354_554E;
+    bytes[at + 4..at + 8].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
 fn flipped(input: &mut Input<'_>, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let at = usize::from(input.byte()) % bytes.len();
@@ -137,7 +148,8 @@ fn give(
     let opens = world.opened.len() > opened;
     let answer = answers.pop().map(|answer| Parsed::read(&answer));
     match (judgement, answer) {
-        (Judgement::NoRequest, _) => assert!(!opens, "only a request opens"),
+        (Judgement::OtherKind, _) => assert!(!opens, "only an Allocate opens"),
+        (Judgement::Broken, answer) => assert!(answer.is_none() && !opens, "{answer:?}"),
         (Judgement::Refused(code), Some(answer)) => {
             assert_eq!((answer.code(), opens), (code, false));
             assert!(answer.get(INTEGRITY).is_none() && answer.get(INTEGRITY_SHA256).is_none());

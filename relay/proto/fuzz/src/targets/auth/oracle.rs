@@ -14,8 +14,10 @@ const NONCE_LIFE: u64 = 3600;
 /// What becomes of a message.
 #[derive(Debug)]
 pub enum Judgement {
-    /// It is none of the four requests that need credentials, or its layout or FINGERPRINT is broken.
-    NoRequest,
+    /// It is none of the four requests that need credentials.
+    OtherKind,
+    /// Its layout or its FINGERPRINT is: nobody answers it.
+    Broken,
     /// An unsigned error of this code.
     Refused(u16),
     /// An answer that is signed with this key.
@@ -50,7 +52,10 @@ impl Oracle {
 
     /// `owner` is the user who made the allocation of this client.
     pub fn judge(&self, unix: u64, from: SocketAddr, owner: Option<&Vec<u8>>, message: &[u8]) -> Judgement {
-        let Some(layout) = Layout::of(message) else { return Judgement::NoRequest };
+        if be16(message, 0).is_none_or(|kind| !METHODS.contains(&kind)) {
+            return Judgement::OtherKind;
+        }
+        let Some(layout) = Layout::of(message) else { return Judgement::Broken };
         self.admit(unix, from, owner, &layout).unwrap_or_else(Judgement::Refused)
     }
 
@@ -120,7 +125,7 @@ impl<'a> Layout<'a> {
         let kind = be16(bytes, 0)?;
         let whole = usize::from(be16(bytes, 2)?) + 20 == bytes.len();
         let cookie = bytes.get(4..8)? == [0x21, 0x12, 0xA4, 0x42];
-        if !whole || !cookie || !METHODS.contains(&kind) {
+        if !whole || !cookie {
             return None;
         }
         let mut layout = Self { kind, bytes, believed: Vec::new(), sha1: None, sha256: None };

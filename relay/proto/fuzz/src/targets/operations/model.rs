@@ -1,7 +1,8 @@
 //! What RFC 8656 says a server does, as far as clients and peers can see it. Times are exact, and nothing is freed.
 
+mod allocation;
+
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -9,14 +10,10 @@ use std::{
 use turnpike_proto::{AllocationKey, Cause};
 use turnpike_relay_api::admin::{Flow, Traffic};
 
+pub use self::allocation::{Allocation, MAX_CHANNELS, MAX_PERMISSIONS, State};
+use super::script::{Allocate, Body, Lifetime, Login, Peer, PeerAttribute, Reach, Request, user_expires};
 use crate::world::UNIX;
 
-use super::script::{Allocate, Body, Lifetime, Login, PeerAttribute, Reach, Request, user_expires};
-
-pub const MAX_PERMISSIONS: usize = 4;
-pub const MAX_CHANNELS: usize = 3;
-const PERMISSION_LIFE: Duration = Duration::from_secs(300);
-const CHANNEL_LIFE: Duration = Duration::from_secs(600);
 /// In seconds.
 const NONCE_LIFE: u64 = 3600;
 
@@ -40,33 +37,6 @@ pub enum Delivery {
     None,
     ChannelData(u16),
     Indication,
-}
-
-pub struct Allocation {
-    pub client: usize,
-    pub user: usize,
-    pub transaction: u8,
-    pub key: Option<AllocationKey>,
-    pub state: State,
-    pub granted: Duration,
-    pub traffic: Traffic,
-    expires: Duration,
-    permissions: BTreeMap<IpAddr, Duration>,
-    channels: BTreeMap<u16, (SocketAddr, Duration)>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    Opening,
-    Live {
-        relayed: SocketAddr,
-    },
-    Ended {
-        cause: Cause,
-        at: Duration,
-    },
-    /// Its relay socket could not be bound, or its final record is written.
-    Gone,
 }
 
 pub struct Model {
@@ -207,25 +177,16 @@ impl Model {
     }
 
     fn open(&mut self, request: &Request, allocate: &Allocate) {
-        self.allocations.push(Allocation {
-            client: request.client,
-            user: request.user,
-            transaction: request.transaction,
-            key: None,
-            state: State::Opening,
-            granted: allocate.lifetime.granted(),
-            traffic: Traffic::default(),
-            expires: Duration::ZERO,
-            permissions: BTreeMap::new(),
-            channels: BTreeMap::new(),
-        });
+        let granted = allocate.lifetime.granted();
+        let opening = Allocation::opening(request.client, request.user, request.transaction, granted);
+        self.allocations.push(opening);
     }
 
     pub fn opened(&mut self, key: AllocationKey, relayed: SocketAddr) {
         let now = self.now;
         let allocation = self.by_key(key);
         allocation.state = State::Live { relayed };
-        allocation.expires = now + allocation.granted;
+        allocation.refresh(allocation.granted, now);
     }
 
     /// There is no relay socket and so no allocation: what came for it belongs to none.
@@ -233,11 +194,8 @@ impl Model {
         let allocation = self.by_key(key);
         allocation.state = State::Gone;
         let Traffic { client_in, client_out, .. } = std::mem::take(&mut allocation.traffic);
-        for (total, flow) in [(&mut self.unallocated_in, client_in), (&mut self.unallocated_out, client_out)]
-        {
-            total.bytes += flow.bytes;
-            total.packets += flow.packets;
-        }
+        self.unallocated_in.add(&client_in);
+        self.unallocated_out.add(&client_out);
     }
 
     pub fn close_all(&mut self, cause: Cause) {
@@ -252,12 +210,8 @@ impl Model {
             [(family.is_some_and(|family| family != 1), 443), (lifetime == Lifetime::Malformed, 400)];
         let errors: Vec<u16> =
             defects.into_iter().filter(|(is_so, _)| *is_so).map(|(_, code)| code).collect();
-        let now = self.now;
-        let allocation = &mut self.allocations[at];
-        match (errors.is_empty(), lifetime) {
-            (false, _) => {}
-            (true, Lifetime::Seconds(0)) => allocation.state = State::Ended { cause: Cause::Client, at: now },
-            (true, _) => allocation.expires = now + lifetime.granted(),
+        if errors.is_empty() {
+            self.allocations[at].refresh(lifetime.refreshed(), self.now);
         }
         errors
     }
@@ -269,15 +223,14 @@ impl Model {
             errors.push(400);
         }
         let ips: Vec<IpAddr> = peers.iter().filter_map(|peer| ip(*peer)).collect();
-        if errors.is_empty() && !self.allocations[at].permit(&ips, self.now) {
-            errors.push(508);
+        match errors.is_empty() {
+            true => self.allocations[at].permit(&ips, self.now),
+            false => errors,
         }
-        errors
     }
 
     /// RFC 8656 §12.2.
     fn channel_bind(&mut self, at: usize, number: Option<u16>, peer: Option<PeerAttribute>) -> Vec<u16> {
-        let (now, allocation) = (self.now, &mut self.allocations[at]);
         let (Some(number), Some(PeerAttribute::Peer(to))) = (number, peer) else { return vec![400] };
         let mut errors: Vec<u16> = peer.and_then(address_error).into_iter().collect();
         if to.reach == Reach::NotThisPort {
@@ -286,27 +239,14 @@ impl Model {
         if !(0x4000..=0x4FFF).contains(&number) {
             errors.push(400);
         }
-        let live =
-            |(n, (peer, expires)): (&u16, &(SocketAddr, Duration))| (*expires > now).then_some((*n, *peer));
-        let bound: Vec<(u16, SocketAddr)> = allocation.channels.iter().filter_map(live).collect();
-        let is_bound = bound.contains(&(number, to.address));
-        if !is_bound && bound.iter().any(|(n, peer)| *n == number || *peer == to.address) {
-            errors.push(400);
+        match errors.is_empty() {
+            true => self.allocations[at].bind(number, to.address, self.now),
+            false => errors,
         }
-        if !is_bound && bound.len() >= MAX_CHANNELS {
-            errors.push(508);
-        }
-        if errors.is_empty() && !allocation.permit(&[to.address.ip()], now) {
-            errors.push(508);
-        }
-        if errors.is_empty() {
-            allocation.channels.insert(number, (to.address, now + CHANNEL_LIFE));
-        }
-        errors
     }
 
     /// Whether a Send indication goes to its peer (RFC 8656 §11.2).
-    pub fn sends(&self, client: usize, to: super::script::Peer) -> Option<SocketAddr> {
+    pub fn sends(&self, client: usize, to: Peer) -> Option<SocketAddr> {
         let allocation = &self.allocations[self.current(client)?];
         let passes = allocation.permits(to.address.ip(), self.now, self.strict) && to.reach == Reach::Yes;
         passes.then_some(to.address)
@@ -315,8 +255,7 @@ impl Model {
     /// Where ChannelData goes (RFC 8656 §12.6).
     pub fn channel(&self, client: usize, number: u16) -> Option<SocketAddr> {
         let allocation = &self.allocations[self.current(client)?];
-        let (peer, expires) = allocation.channels.get(&number)?;
-        (*expires > self.now).then_some(*peer)
+        allocation.channels(self.now).find(|(bound, _)| *bound == number).map(|(_, peer)| peer)
     }
 
     /// How a peer's datagram comes to the client (RFC 8656 §11.3, §12.7).
@@ -325,63 +264,19 @@ impl Model {
         if !allocation.lives(self.now) || !allocation.permits(peer.ip(), self.now, self.strict) {
             return Delivery::None;
         }
-        let bound = |(_, (to, expires)): &(&u16, &(SocketAddr, Duration))| *to == peer && *expires > self.now;
-        match allocation.channels.iter().find(bound) {
-            Some((number, _)) => Delivery::ChannelData(*number),
+        match allocation.channels(self.now).find(|(_, bound)| *bound == peer) {
+            Some((number, _)) => Delivery::ChannelData(number),
             None => Delivery::Indication,
         }
     }
 
-    /// Every moment at which something of a live allocation ends.
+    /// Every moment to come at which something of a live allocation ends.
     pub fn deadlines(&self) -> Vec<Duration> {
         let live = self.allocations.iter().filter(|a| a.lives(self.now));
-        let all = live.flat_map(|a| {
-            let channels = a.channels.values().map(|(_, expires)| *expires);
-            a.permissions.values().copied().chain(channels).chain([a.expires])
-        });
-        let mut all: Vec<Duration> = all.filter(|expires| *expires > self.now).collect();
+        let mut all: Vec<Duration> =
+            live.flat_map(Allocation::deadlines).filter(|deadline| *deadline > self.now).collect();
         all.sort_unstable();
         all
-    }
-}
-
-impl Allocation {
-    pub fn lives(&self, now: Duration) -> bool {
-        matches!(self.state, State::Live { .. }) && self.expires > now
-    }
-
-    /// How and when it ended, if it did.
-    pub fn end(&self, now: Duration) -> Option<(Cause, Duration)> {
-        match self.state {
-            State::Ended { cause, at } => Some((cause, at)),
-            State::Live { .. } if self.expires <= now => Some((Cause::Expired, self.expires)),
-            _ => None,
-        }
-    }
-
-    pub fn permissions(&self, now: Duration) -> usize {
-        self.permissions.values().filter(|expires| **expires > now).count()
-    }
-
-    pub fn channels(&self, now: Duration) -> usize {
-        self.channels.values().filter(|(_, expires)| *expires > now).count()
-    }
-
-    fn permits(&self, ip: IpAddr, now: Duration, strict: bool) -> bool {
-        let permitted = self.permissions.get(&ip).is_some_and(|expires| *expires > now);
-        let by_channel = self.channels.values().any(|(to, expires)| to.ip() == ip && *expires > now);
-        permitted || !strict && by_channel
-    }
-
-    fn permit(&mut self, ips: &[IpAddr], now: Duration) -> bool {
-        let mut permissions = self.permissions.clone();
-        permissions.retain(|_, expires| *expires > now);
-        permissions.extend(ips.iter().map(|ip| (*ip, now + PERMISSION_LIFE)));
-        let fits = permissions.len() <= MAX_PERMISSIONS;
-        if fits {
-            self.permissions = permissions;
-        }
-        fits
     }
 }
 

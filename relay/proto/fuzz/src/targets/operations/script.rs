@@ -55,7 +55,7 @@ fn a_peer(input: &mut Input<'_>) -> Peer {
         3 => (peer(2, 5000), Reach::Yes),
         4 => (peer(3, 5000), Reach::Yes),
         5 => (peer(4, 5000), Reach::Yes),
-        6 => (peer(5, 5000), Reach::Yes),
+        6 => (peer(5, 3478), Reach::Yes),
         7 => (peer(1, 80), Reach::NotThisPort),
         8 => (peer(2, 0), Reach::NotThisPort),
         9 => (SocketAddr::from((RELAY_IP, 50_002)), Reach::Yes),
