@@ -1,0 +1,81 @@
+# Two commands: `make run` starts Turnpike on this machine, `make test` proves it. Both install what is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ARGS ?= run --dev
+BUILD_PACKAGES := gcc
+TEST_PACKAGES := chromium coturn nftables iproute2 tcpdump ethtool procps
+WEB_SOURCES := $(shell find signaling/client/src signaling/web/src signaling/web/public signaling/web/index.html -type f 2>/dev/null)
+
+# Prints a heading, runs a step and tells how long it took.
+define step
+	@printf '\n== %s\n' "$(1)"; start=$$SECONDS; $(2); printf '== %s: %s s\n' "$(1)" $$((SECONDS - start))
+endef
+
+.PHONY: help run build web test lint fuzz clean setup-build setup-test
+help:
+	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
+	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
+	@echo 'make build  the release binary, target/release/turnpike'
+	@echo 'make web    the page alone'
+	@echo 'make fuzz   explore each fuzz target for SECONDS=60 (needs a nightly toolchain)'
+	@echo 'run uses the dev profile: its first build takes a third of the time of a release build'
+
+# Installs the Debian packages of $(1) that are missing; no service is started by it.
+define packages
+	missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>/dev/null | awk '$$1 == "installed" {print $$2}' \
+	  | grep -vxFf - <(printf '%s\n' $(1)) || true); \
+	if [ -n "$$missing" ]; then \
+	  printf '#!/bin/sh\nexit 101\n' > .make/policy-rc.d; chmod +x .make/policy-rc.d; \
+	  [ -e /usr/sbin/policy-rc.d ] || { cp .make/policy-rc.d /usr/sbin/policy-rc.d; trap 'rm -f /usr/sbin/policy-rc.d' EXIT; }; \
+	  apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing > .make/apt.log; \
+	fi
+endef
+
+.make:
+	@mkdir -p .make
+
+.make/npm: package-lock.json | .make
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+signaling/web/dist/index.html: .make/npm $(WEB_SOURCES)
+	@npm run --silent build > .make/web.log 2>&1 || { cat .make/web.log; exit 1; }
+	@touch $@
+
+setup-build: | .make
+	@$(call packages,$(BUILD_PACKAGES))
+
+setup-test: setup-build
+	@[ "$$(id -u)" = 0 ] || { echo 'make test needs root: it makes network namespaces. Run: sudo make test'; exit 1; }
+	@$(call packages,$(TEST_PACKAGES))
+	@command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked --quiet
+
+web: signaling/web/dist/index.html
+
+run: setup-build web
+	@cargo run --locked --quiet --bin turnpike -- $(ARGS)
+
+build: setup-build web
+	@cargo build --locked --release --bin turnpike
+
+lint: web
+	$(call step,rustfmt,cargo fmt --all --check)
+	$(call step,web lint,npm run --silent lint)
+	$(call step,web types,npm run --silent typecheck)
+	$(call step,cargo-deny,cargo deny --log-level error check bans licenses sources)
+	$(call step,clippy,cargo clippy --workspace --all-targets --locked --quiet -- -D warnings)
+
+test: setup-test lint
+	$(call step,web tests,npm test --silent)
+	$(call step,cargo test,cargo test --workspace --locked --quiet)
+	$(call step,calls between browsers,cargo build --locked --quiet --bin turnpike && TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-reporter=spec tests/browser/)
+
+SECONDS ?= 60
+fuzz:
+	@cd relay/proto && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS); done
+
+clean:
+	@rm -rf .make signaling/web/dist signaling/client/dist
+	@cargo clean

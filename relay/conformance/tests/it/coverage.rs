@@ -1,0 +1,34 @@
+use std::collections::BTreeSet;
+
+use turnpike_conformance::{Rule, Seen, rules};
+
+/// Rules that neither a wire test nor a test of the core shows yet. A number leaves when its test comes.
+const WITHOUT_A_TEST: [u8; 1] = [96];
+
+#[test]
+fn there_are_96_rules_each_with_its_number_sentence_and_section() {
+    let rules = rules::all();
+    let numbers: Vec<u8> = rules.iter().map(|rule| rule.number).collect();
+    assert_eq!(numbers, (1..=96).collect::<Vec<u8>>());
+    for rule in &rules {
+        assert!(!rule.sentence.is_empty() && rule.section.starts_with(['S', 'T']), "rule {}", rule.number);
+        assert!(!rule.sentence.contains('|'), "rule {} goes into a table", rule.number);
+    }
+}
+
+#[test]
+fn every_rule_is_seen_on_the_wire_or_by_a_test_of_the_core() {
+    let shown = |rule: &Rule| rule.is_on_the_wire() || rule.core_tests().next().is_some();
+    let missing: Vec<u8> = rules::all().iter().filter(|rule| !shown(rule)).map(|rule| rule.number).collect();
+    assert_eq!(missing, WITHOUT_A_TEST);
+}
+
+#[test]
+fn every_rule_with_a_timer_has_a_test_of_the_core_in_virtual_time() {
+    let timed: BTreeSet<u8> = rules::all()
+        .iter()
+        .filter(|rule| rule.seen == Seen::Core && rule.core_tests().next().is_none())
+        .map(|rule| rule.number)
+        .collect();
+    assert_eq!(timed, BTreeSet::new());
+}

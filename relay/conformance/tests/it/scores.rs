@@ -1,0 +1,86 @@
+//! The committed table is what a run prints. `UPDATE_SCORES=1` writes it anew.
+
+use std::{env, fs, path::PathBuf};
+
+use turnpike_conformance::{Column, Report, markdown, score};
+
+use crate::{
+    coturn::{Coturn, DENIED, REALM},
+    ports,
+    turnpike::Turnpike,
+};
+
+/// Ports of a server that is run out of them.
+const SMALL: u16 = 16;
+/// Options that bring coturn closer to the RFCs than its defaults do.
+const STRICT: [&str; 2] = ["--no-stun-backward-compatibility", "--response-origin-only-with-rfc5780"];
+
+fn coturn() -> Vec<Report> {
+    let usual = Coturn::start(&STRICT);
+    let ipv6 = format!("[::1]:{}", usual.port);
+    let usual = score(
+        &usual.target(&["--realm", REALM, "--software", "on", "--denied-peer", DENIED, "--ipv6", &ipv6]),
+        &[],
+    );
+    let first = ports::free_range(SMALL);
+    let last = first + SMALL - 1;
+    let (first, last) = (first.to_string(), last.to_string());
+    let small = Coturn::start(&[
+        "--min-port",
+        &first,
+        "--max-port",
+        &last,
+        "--user-quota",
+        "3",
+        "--no-software-attribute",
+    ]);
+    let range = format!("{first}-{last}");
+    let small =
+        score(&small.target(&["--software", "off", "--quota", "3", "--ports", &range]), &[21, 56, 59, 60]);
+    let elsewhere = Coturn::start(&["--alternate-server", "127.0.0.9:3478"]);
+    let elsewhere = score(&elsewhere.target(&["--alternate", "127.0.0.9:3478"]), &[65]);
+    let slow = Coturn::start(&["--max-bps", "50000"]);
+    let slow = score(&slow.target(&["--user-bitrate", "400000"]), &[94]);
+    vec![usual, small, elsewhere, slow]
+}
+
+fn turnpike() -> Vec<Report> {
+    let limits = ["--max-permissions", "128", "--max-channels", "128"];
+    let usual =
+        [&["--own", "--realm", REALM, "--software", "off", "--denied-peer", DENIED][..], &limits].concat();
+    let server = Turnpike::start("");
+    let usual = score(&server.target(&usual), &[]);
+    let first = ports::free_range(SMALL);
+    let last = first + SMALL - 1;
+    let small = format!(
+        "port_range = [{first}, {last}]\nmax_allocations = {SMALL}\nmax_allocations_per_subject = 3\nsoftware_attribute = true"
+    );
+    let small = Turnpike::start(&small);
+    let range = format!("{first}-{last}");
+    let arguments = ["--own", "--software", "on", "--quota", "3", "--ports", &range];
+    let small = score(&small.target(&arguments), &[21, 56, 59, 60]);
+    vec![usual, small]
+}
+
+/// The rows of rules, without dates and what was seen.
+fn rows(text: &str) -> Vec<&str> {
+    text.lines().filter(|line| line.starts_with("| ")).collect()
+}
+
+#[test]
+fn the_committed_scores_are_what_a_run_gives() {
+    let columns = [
+        Column { name: format!("Turnpike {}", env!("CARGO_PKG_VERSION")), runs: turnpike() },
+        Column { name: format!("coturn {}", Coturn::version()), runs: coturn() },
+    ];
+    for run in columns.iter().flat_map(|column| &column.runs) {
+        println!("{}", run.table(false));
+    }
+    let text = markdown(&columns);
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("SCORES.md");
+    if env::var_os("UPDATE_SCORES").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    let committed = fs::read_to_string(&file).unwrap();
+    assert_eq!(rows(&text), rows(&committed), "if that is right, write the file anew: UPDATE_SCORES=1");
+}

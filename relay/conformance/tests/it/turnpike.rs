@@ -1,0 +1,84 @@
+//! The relay of this workspace, from a configuration file on.
+
+use std::{fs, thread};
+
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use turnpike_config::{Host, MissingSecret, Request};
+use turnpike_conformance::Target;
+use turnpike_relay::Relay;
+
+use crate::coturn::{DENIED, REALM, SECRET, target};
+
+/// A relay that serves.
+pub(crate) struct Turnpike {
+    stop: CancellationToken,
+    served: Option<thread::JoinHandle<()>>,
+    address: String,
+    _folder: TempDir,
+}
+
+impl Turnpike {
+    /// Starts it with these lines in its [relay] section beside the ones that every test needs.
+    pub(crate) fn start(relay: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("turnpike.toml");
+        fs::write(folder.path().join("secret"), SECRET).unwrap();
+        fs::write(&file, configuration(relay)).unwrap();
+        let request =
+            Request { file: Some(file), this_machine: false, missing_secret: MissingSecret::Refuse };
+        let config =
+            turnpike_config::load(&request, &Host::detect()).unwrap_or_else(|error| panic!("{error}")).config;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let relay = {
+            let _inside = runtime.enter();
+            Relay::bind(&config).unwrap_or_else(|error| panic!("{error}"))
+        };
+        let address = relay.listening().udp[0].to_string();
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let served = thread::spawn(move || {
+            runtime.block_on(relay.serve(CancellationToken::new(), stopped));
+        });
+        Self { stop, served: Some(served), address, _folder: folder }
+    }
+
+    /// The target for a run over UDP.
+    pub(crate) fn target(&self, arguments: &[&str]) -> Target {
+        target(&self.address, arguments)
+    }
+}
+
+impl Drop for Turnpike {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(served) = self.served.take() {
+            let _ = served.join();
+        }
+    }
+}
+
+fn configuration(relay: &str) -> String {
+    format!(
+        r#"
+[node]
+public_ipv4 = "127.0.0.1"
+allow_private_address = true
+state_dir = "state"
+
+[auth]
+secret_file = "secret"
+realm = "{REALM}"
+
+[relay]
+listen_udp = ["127.0.0.1:0"]
+relay_ipv4 = "127.0.0.1"
+allow_peers = ["127.0.0.0/8"]
+deny_peers = ["{DENIED}/32"]
+max_lifetime = "1h"
+strict_permissions = true
+admin_socket = "relay.sock"
+{relay}
+"#
+    )
+}

@@ -1,0 +1,116 @@
+//! coturn's own client against this relay: the Debian package `coturn`.
+
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use turnpike_relay_api::admin::{STATUS, Status};
+
+use crate::node::{Node, SECRET};
+
+const CLIENTS: u64 = 2;
+const MESSAGES: u64 = 20;
+
+/// coturn picks channel numbers up to 0x7FFF.
+fn relay() -> Node {
+    Node::relay("rfc5766_channel_numbers = true")
+}
+
+#[test]
+fn udp_through_channels_loses_nothing() {
+    let mut node = relay();
+    let peer = Peer::start(&mut node);
+    assert_all_arrive(&node, &["-e", "127.0.0.1", "-r", &peer.port()]);
+}
+
+#[test]
+fn udp_through_send_indications_loses_nothing() {
+    let mut node = relay();
+    let peer = Peer::start(&mut node);
+    assert_all_arrive(&node, &["-s", "-e", "127.0.0.1", "-r", &peer.port()]);
+}
+
+#[test]
+fn client_to_client_through_channels_never_leaves_the_process() {
+    let node = relay();
+    assert_all_arrive(&node, &["-y"]);
+    assert!(traffic_of(&node).hairpin.packets >= CLIENTS * MESSAGES);
+}
+
+#[test]
+fn client_to_client_through_send_indications_loses_nothing() {
+    assert_all_arrive(&relay(), &["-y", "-s"]);
+}
+
+/// Runs `turnutils_uclient` at one message each 5 ms a client, and compares with the relay's own count.
+fn assert_all_arrive(node: &Node, options: &[&str]) {
+    let output = Command::new("turnutils_uclient")
+        .args(["-u", "alice", "-W", SECRET, "-p", &node.site.turn.port().to_string()])
+        .args(["-m", &CLIENTS.to_string(), "-n", &MESSAGES.to_string(), "-z", "5"])
+        .args(options)
+        .arg("127.0.0.1")
+        .output()
+        .expect("turnutils_uclient of the Debian package coturn is installed");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    let expected = CLIENTS * MESSAGES;
+    let totals = format!("tot_send_msgs={expected}, tot_recv_msgs={expected}");
+    assert!(said.contains(&totals), "{said}");
+    assert!(said.contains("Total lost packets 0 (0.000000%), total send dropped 0 (0.000000%)"), "{said}");
+    let traffic = traffic_of(node);
+    assert!(traffic.peer_out.packets >= expected, "{traffic:?}");
+    assert!(traffic.client_in.packets >= expected && traffic.client_out.packets >= expected, "{traffic:?}");
+}
+
+fn traffic_of(node: &Node) -> turnpike_relay_api::admin::Traffic {
+    node.admin::<Status>(STATUS).traffic
+}
+
+/// `turnutils_peer`, which sends back what it gets.
+struct Peer {
+    process: Child,
+    port: u16,
+}
+
+impl Peer {
+    fn start(node: &mut Node) -> Self {
+        let port = node.site.ports.listener();
+        let process = Command::new("turnutils_peer")
+            .args(["-p", &port.to_string(), "-L", "127.0.0.1"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("turnutils_peer of the Debian package coturn is installed");
+        let peer = Self { process, port };
+        peer.wait_for_echo();
+        peer
+    }
+
+    fn port(&self) -> String {
+        self.port.to_string()
+    }
+
+    fn wait_for_echo(&self) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            // Refused until the peer has bound its port.
+            let echoed = socket.send_to(b"are you there", (Ipv4Addr::LOCALHOST, self.port)).is_ok()
+                && socket.recv(&mut [0; 64]).is_ok();
+            if echoed {
+                return;
+            }
+            assert!(Instant::now() < deadline, "turnutils_peer does not answer");
+        }
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,16 @@
+//! The product as its users meet it: the real binary, strangers' clients, files, signals.
+
+#![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
+
+mod coturn;
+mod creds;
+mod http;
+mod lines;
+mod metering;
+mod node;
+mod ports;
+mod refusals;
+mod run;
+mod start;
+mod stop;
+mod turn_crate;

@@ -1,0 +1,156 @@
+//! A real node: the binary with a configuration of its own in a folder of its own.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    time::{Duration, Instant, SystemTime},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+use turnpike_turn_client::{
+    AllocateOptions, Allocation, Connection, Credentials, Endpoint, Error, Transport,
+};
+
+use crate::{http, lines::Lines, ports::Ports};
+
+pub(crate) const SECRET: &str = "a secret that the tests share, of 32 bytes and more";
+
+/// A configuration file and the addresses in it.
+pub(crate) struct Site {
+    pub(crate) folder: TempDir,
+    pub(crate) ports: Ports,
+    pub(crate) turn: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) relay_metrics: SocketAddr,
+}
+
+impl Site {
+    /// A node that listens on 127.0.0.1 and relays from `relayed`; `keys` are further ones of [relay].
+    pub(crate) fn new(relayed: Ipv4Addr, keys: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ports = Ports::take();
+        let mut local = || SocketAddr::from((Ipv4Addr::LOCALHOST, ports.listener()));
+        let (turn, http, relay_metrics, signaling_metrics) = (local(), local(), local(), local());
+        let (first, last) = ports.relay_range().into_inner();
+        let config = format!(
+            "[node]\nname = \"node-1\"\npublic_ipv4 = \"{relayed}\"\nallow_private_address = true\n\
+             state_dir = \"state\"\n\n\
+             [auth]\nsecret_file = \"secret\"\n\n\
+             [relay]\nlisten_udp = [\"{turn}\"]\nrelay_ipv4 = \"{relayed}\"\nport_range = [{first}, {last}]\n\
+             shards = 2\nadmin_socket = \"relay.sock\"\n{keys}\n\n\
+             [signaling]\nlisten = [\"{http}\"]\n\n\
+             [metrics]\nrelay_listen = \"{relay_metrics}\"\nsignaling_listen = \"{signaling_metrics}\"\n\n\
+             [log]\nformat = \"json\"\n"
+        );
+        fs::write(folder.path().join("turnpike.toml"), config).unwrap();
+        fs::write(folder.path().join("secret"), SECRET).unwrap();
+        Self { folder, ports, turn, http, relay_metrics }
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.folder.path().join("turnpike.toml")
+    }
+
+    /// The binary with a command, its configuration, and an environment without a configuration of its own.
+    pub(crate) fn command(&self, command: &[&str]) -> Command {
+        let mut binary = turnpike(command);
+        binary.arg("--config").arg(self.config());
+        binary
+    }
+
+    /// Starts a service and waits until it is ready.
+    pub(crate) fn start(self, service: &str) -> Node {
+        let mut command = self.command(&[service]);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Lines::of(process.stderr.take().unwrap());
+        let ready = log.wait_for("ready");
+        Node { process, site: self, log, ready }
+    }
+}
+
+/// The binary, whatever the tests' own environment says about it.
+pub(crate) fn turnpike(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_turnpike"));
+    let own = std::env::vars().map(|(name, _)| name).filter(|name| name.starts_with("TURNPIKE_"));
+    own.for_each(|name| {
+        command.env_remove(name);
+    });
+    command.env_remove("JOURNAL_STREAM").args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A running node, killed when dropped.
+pub(crate) struct Node {
+    process: Child,
+    pub(crate) site: Site,
+    pub(crate) log: Lines,
+    pub(crate) ready: Value,
+}
+
+impl Node {
+    /// A relay that relays to loopback, for clients and peers on this machine.
+    pub(crate) fn relay(keys: &str) -> Self {
+        let keys = format!("allow_peers = [\"127.0.0.1/32\"]\n{keys}");
+        Site::new(Ipv4Addr::LOCALHOST, &keys).start("relay")
+    }
+
+    pub(crate) fn terminate(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+    }
+
+    /// Waits for the end of the process.
+    pub(crate) fn exit(&mut self, within: Duration) -> ExitStatus {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "still running after {within:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn stdout(&mut self) -> Lines {
+        Lines::of(self.process.stdout.take().unwrap())
+    }
+
+    /// The JSON that the admin socket gives at this path.
+    pub(crate) fn admin<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        serde_json::from_str(&http::get_unix(&self.site.folder.path().join("relay.sock"), path)).unwrap()
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        let (server, local) = (self.site.turn, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let endpoint = Endpoint { server, transport: Transport::Udp, tls: None, bind: Some(local) };
+        Connection::open(&endpoint).unwrap()
+    }
+
+    pub(crate) fn allocate_as(&self, credentials: Credentials) -> Result<Allocation, Error> {
+        Allocation::open(self.connect(), credentials, None, &AllocateOptions::default())
+    }
+
+    pub(crate) fn allocate(&self, subject: &str) -> Allocation {
+        self.allocate_as(Credentials::mint(SECRET.as_bytes(), in_an_hour(), subject)).unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Unix time in seconds.
+pub(crate) fn now() -> u64 {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+pub(crate) fn in_an_hour() -> u64 {
+    now() + 3600
+}
