@@ -1,6 +1,9 @@
 //! Relay to relay within one process.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use turnpike_relay_api::admin::Flow;
 
@@ -80,11 +83,33 @@ async fn clients_of_four_shards_all_reach_each_other_in_process() {
 }
 
 #[tokio::test]
+async fn a_payload_wakes_the_shard_that_it_goes_to() {
+    let server = Server::start(|config| config.relay.shards = 4);
+    let mut clients = Vec::new();
+    for _ in 0..12 {
+        let mut client = Client::allocated(&server, "sleepers").await;
+        client.permit(&[client.relayed.ip()]).await.unwrap();
+        clients.push(client);
+    }
+    // Unwoken, a shard sleeps up to a second; some 100 of these pairs cross shards.
+    let start = Instant::now();
+    for sender in 0..clients.len() {
+        for receiver in 0..clients.len() {
+            let (from, to) = (clients[sender].relayed, clients[receiver].relayed);
+            clients[sender].send_indication(to, b"wake").await;
+            assert_eq!(clients[receiver].arrival().await, Arrival::Data(from, b"wake".to_vec()));
+        }
+    }
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn large_payloads_cross_shards() {
     let server = Server::start(|config| config.relay.shards = 4);
     let (mut one, mut two) = pair(&server, "large").await;
     for len in [2_000, 5_000, 65_000, 100] {
-        // Four more of each, so that one of the shards in between differs.
+        // A new client each time: some of them live on another shard.
         let mut third = Client::allocated(&server, "large").await;
         third.permit(&[two.relayed.ip()]).await.unwrap();
         two.permit(&[third.relayed.ip()]).await.unwrap();

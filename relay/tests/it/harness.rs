@@ -77,7 +77,7 @@ pub(crate) fn config(folder: &Path) -> Config {
             accept_within: seconds(0),
             rematch_after: seconds(0),
         },
-        ice: Ice { stun_urls: Vec::new(), turn_urls: Vec::new(), policy: IcePolicy::All },
+        ice: Ice { stun_urls: Vec::new(), turn_urls: Vec::new(), own_relay: true, policy: IcePolicy::All },
         mint: Mint { anonymous: false, per_ip_per_minute: 0, per_ip_per_hour: 0 },
         metrics: Metrics { relay_listen: Some(any_port), signaling_listen: None },
         log: Log { level: String::new(), format: LogFormat::Json },

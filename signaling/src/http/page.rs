@@ -9,7 +9,7 @@ use rust_embed::Embed;
 use super::problem::{Code, Problem};
 
 #[derive(Embed)]
-#[folder = "$CARGO_MANIFEST_DIR/web/dist"]
+#[folder = "web/dist"]
 #[allow_missing = true]
 struct Assets;
 

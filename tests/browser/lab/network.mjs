@@ -1,0 +1,124 @@
+// A small internet in network namespaces: one server, homes behind NAT routers, no way to the outside world.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+export const SERVER = "198.18.0.10";
+
+/** Which port a router maps a flow to: one of its own for each peer, or the one that the home host uses. */
+const NAT = { symmetric: "masquerade random,fully-random", preserving: "masquerade" };
+
+const run = (command, ...args) => execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+export class Network {
+  #prefix = `tp${process.pid}`;
+  #namespaces = [];
+  #folder = mkdtempSync(join(tmpdir(), "turnpike-lab-"));
+  #onExit = () => this.close();
+
+  constructor() {
+    sweepDead();
+    process.once("exit", this.#onExit);
+    for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+    this.internet = this.#namespace("net");
+    this.#in(this.internet, "ip", "link", "add", "br0", "type", "bridge");
+    this.#in(this.internet, "ip", "link", "set", "br0", "up");
+    this.server = this.#namespace("srv");
+    this.#attach(this.server, "eth0", `${SERVER}/15`, 0);
+  }
+
+  /** A home behind a router of the given kind. Its `chromium` starts a browser in it. */
+  home(number, kind) {
+    const router = this.#namespace(`r${number}`);
+    const lan = this.#namespace(`h${number}`);
+    const [uplink, inside] = [`198.18.${number}.1`, `10.0.${number}`];
+    this.#attach(router, "wan", `${uplink}/15`, number);
+    this.#veth(router, "lan", lan, "eth0");
+    this.#in(router, "ip", "addr", "add", `${inside}.1/24`, "dev", "lan");
+    this.#in(lan, "ip", "addr", "add", `${inside}.2/24`, "dev", "eth0");
+    this.#in(lan, "ip", "route", "add", "default", "via", `${inside}.1`);
+    this.#in(router, "sysctl", "-qw", "net.ipv4.ip_forward=1");
+    // What a router did not ask for it drops, as those at home do: else conntrack remembers it and hole punching fails.
+    this.#nft(
+      router,
+      `table ip nat {
+        chain post { type nat hook postrouting priority 100; oifname "wan" ${NAT[kind]} }
+        chain in { type filter hook input priority 0; iifname "wan" ct state new drop }
+      }`,
+    );
+    const chromium = join(this.#folder, `chromium-${number}`);
+    writeFileSync(chromium, `#!/bin/sh\nexec nsenter --net=/var/run/netns/${lan} /usr/bin/chromium "$@"\n`, { mode: 0o755 });
+    return { address: uplink, chromium };
+  }
+
+  /** What starts a program in the server's namespace. */
+  enterServer(program, ...args) {
+    return ["nsenter", [`--net=/var/run/netns/${this.server}`, program, ...args]];
+  }
+
+  close() {
+    process.removeListener("exit", this.#onExit);
+    for (const name of this.#namespaces.splice(0)) removeNamespace(name);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #namespace(suffix) {
+    const name = `${this.#prefix}-${suffix}`;
+    run("ip", "netns", "add", name);
+    this.#namespaces.push(name);
+    this.#in(name, "ip", "link", "set", "lo", "up");
+    return name;
+  }
+
+  #attach(namespace, device, address, number) {
+    this.#veth(namespace, device, this.internet, `port${number}`);
+    this.#in(namespace, "ip", "addr", "add", address, "dev", device);
+    this.#in(this.internet, "ip", "link", "set", `port${number}`, "master", "br0");
+  }
+
+  /** Checksums are computed, not offloaded: they are to be right where a packet is rewritten. */
+  #veth(one, oneDevice, other, otherDevice) {
+    run("ip", "link", "add", oneDevice, "netns", one, "type", "veth", "peer", "name", otherDevice, "netns", other);
+    for (const [namespace, device] of [[one, oneDevice], [other, otherDevice]]) {
+      this.#in(namespace, "ethtool", "-K", device, "tx", "off");
+      this.#in(namespace, "ip", "link", "set", device, "up");
+    }
+  }
+
+  #nft(namespace, rules) {
+    execFileSync("nsenter", [`--net=/var/run/netns/${namespace}`, "nft", "-f", "-"], { input: rules });
+  }
+
+  #in(namespace, command, ...args) {
+    return run("nsenter", `--net=/var/run/netns/${namespace}`, command, ...args);
+  }
+}
+
+function removeNamespace(name) {
+  try {
+    run("ip", "netns", "del", name);
+  } catch {
+    // It is gone already.
+  }
+}
+
+/** A run that was killed leaves its namespaces behind. */
+function sweepDead() {
+  let names = [];
+  try {
+    names = readdirSync("/var/run/netns");
+  } catch {
+    return;
+  }
+  for (const name of names) {
+    const pid = /^tp(\d+)-/.exec(name)?.[1];
+    if (pid === undefined) continue;
+    try {
+      process.kill(Number(pid), 0);
+    } catch {
+      removeNamespace(name);
+    }
+  }
+}

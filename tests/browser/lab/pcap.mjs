@@ -1,0 +1,40 @@
+// Reads what tcpdump wrote: the IP total lengths of UDP datagrams, by their two ends.
+
+const MAGIC = 0xa1b2c3d4;
+const LINK = { ethernet: 1 };
+
+/** Yields `{ from, to, bytes }` for each IPv4/UDP packet; `from` and `to` are `address:port`. */
+export function* udpPackets(file) {
+  const view = new DataView(file.buffer, file.byteOffset, file.byteLength);
+  const little = view.getUint32(0, true) === MAGIC;
+  if (!little && view.getUint32(0, false) !== MAGIC) throw new Error("no pcap file");
+  if (view.getUint32(20, little) !== LINK.ethernet) throw new Error("no Ethernet capture");
+  for (let at = 24; at + 16 <= view.byteLength; ) {
+    const captured = view.getUint32(at + 8, little);
+    const packet = at + 16;
+    at = packet + captured;
+    if (captured < 42 || view.getUint16(packet + 12) !== 0x0800) continue;
+    const ip = packet + 14;
+    const udp = ip + (view.getUint8(ip) & 15) * 4;
+    const isFragment = (view.getUint16(ip + 6) & 0x1fff) !== 0;
+    if (view.getUint8(ip + 9) !== 17 || isFragment) continue;
+    const address = (offset) => [0, 1, 2, 3].map((n) => view.getUint8(ip + offset + n)).join(".");
+    yield {
+      from: `${address(12)}:${view.getUint16(udp)}`,
+      to: `${address(16)}:${view.getUint16(udp + 2)}`,
+      bytes: view.getUint16(ip + 2),
+    };
+  }
+}
+
+/** The four counters of an allocation as the capture has them. */
+export function legs(file, { client, listener, relayed }) {
+  const sums = { client_in: 0, client_out: 0, peer_in: 0, peer_out: 0 };
+  for (const { from, to, bytes } of udpPackets(file)) {
+    if (from === client && to === listener) sums.client_in += bytes;
+    else if (from === listener && to === client) sums.client_out += bytes;
+    else if (to === relayed) sums.peer_in += bytes;
+    else if (from === relayed) sums.peer_out += bytes;
+  }
+  return sums;
+}

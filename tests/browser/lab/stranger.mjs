@@ -1,0 +1,103 @@
+// A person at home: a Chromium behind a router, at the page.
+
+import { chromium } from "playwright-core";
+
+import { PAGE } from "./turnpike.mjs";
+
+const FLAGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--use-fake-device-for-media-stream",
+  "--use-fake-ui-for-media-stream",
+  "--autoplay-policy=no-user-gesture-required",
+  "--disable-features=WebRtcHideLocalIpsWithMdns",
+  `--unsafely-treat-insecure-origin-as-secure=${PAGE}`,
+];
+
+export class Stranger {
+  errors = [];
+
+  static async arrive(home) {
+    const stranger = new Stranger();
+    stranger.browser = await chromium.launch({ executablePath: home.chromium, headless: true, args: FLAGS });
+    const page = await stranger.browser.newPage();
+    stranger.page = page;
+    page.on("pageerror", (error) => stranger.errors.push(String(error)));
+    page.on("console", (message) => {
+      if (message.type() === "error") stranger.errors.push(message.text());
+    });
+    await page.addInitScript(() => {
+      globalThis.connections = [];
+      globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+        constructor(...args) {
+          super(...args);
+          globalThis.connections.push(this);
+        }
+      };
+    });
+    await page.goto(PAGE);
+    await page.getByRole("button", { name: "Start" }).waitFor();
+    return stranger;
+  }
+
+  press(name) {
+    return this.page.getByRole("button", { name }).click();
+  }
+
+  async connected() {
+    await this.page.locator('[data-testid="status"][data-state="connected"]').waitFor({ timeout: 25_000 });
+    await this.page.locator("[data-ttff-ms]").first().waitFor({ timeout: 10_000, state: "attached" });
+    await this.page.locator('[data-path="direct"], [data-path="relayed"]').first().waitFor({ timeout: 10_000 });
+  }
+
+  /** Waits until this person is in another pair than that. */
+  async pairOtherThan(pair) {
+    await this.page.waitForFunction(
+      (before) => {
+        const now = document.querySelector("[data-partner]")?.dataset.partner;
+        return now !== undefined && now !== "" && now !== before;
+      },
+      pair,
+      { timeout: 25_000 },
+    );
+    return this.pair();
+  }
+
+  pair() {
+    return this.page.locator("[data-partner]").first().getAttribute("data-partner");
+  }
+
+  path() {
+    return this.page.getByTestId("path").getAttribute("data-path");
+  }
+
+  async firstFrameMs() {
+    return Number(await this.page.locator("[data-ttff-ms]").first().getAttribute("data-ttff-ms"));
+  }
+
+  /** The types of the selected candidates, and the frames decoded so far. */
+  stats() {
+    return this.page.evaluate(async () => {
+      const live = globalThis.connections.filter((pc) => pc.connectionState === "connected").at(-1);
+      const report = await live.getStats();
+      const all = [...report.values()];
+      const transport = all.find((entry) => entry.type === "transport");
+      const pair = report.get(transport.selectedCandidatePairId);
+      const video = all.find((entry) => entry.type === "inbound-rtp" && entry.kind === "video");
+      return {
+        local: report.get(pair.localCandidateId).candidateType,
+        remote: report.get(pair.remoteCandidateId).candidateType,
+        frames: video.framesDecoded,
+      };
+    });
+  }
+
+  async leave() {
+    await this.browser.close();
+  }
+}

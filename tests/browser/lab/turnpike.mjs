@@ -1,0 +1,119 @@
+// The real binary in the server's namespace, read by its JSON log, and tcpdump beside it.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { createInterface } from "node:readline";
+
+import { SERVER } from "./network.mjs";
+
+export const PAGE = `http://${SERVER}:8080`;
+
+const CONFIG = (folder) => `
+[node]
+name = "lab"
+public_ipv4 = "${SERVER}"
+allow_private_address = true
+state_dir = "${folder}"
+[auth]
+secret_file = "${folder}/secret"
+[relay]
+allow_peers = ["198.18.0.0/15"]
+drain_timeout = "0s"
+admin_socket = "${folder}/relay.sock"
+[log]
+format = "json"
+`;
+
+export class Turnpike {
+  lines = [];
+  #waiting = new Set();
+  #folder = mkdtempSync(join(tmpdir(), "turnpike-"));
+  #server;
+  #capture;
+
+  static async start(network) {
+    const turnpike = new Turnpike();
+    await turnpike.#start(network);
+    return turnpike;
+  }
+
+  async #start(network) {
+    const config = join(this.#folder, "turnpike.toml");
+    writeFileSync(config, CONFIG(this.#folder));
+    const pcap = ["-U", "-n", "-s", "96", "-i", "eth0", "-w", this.#pcap, "udp"];
+    this.#capture = spawn(...network.enterServer("tcpdump", "-Z", "root", "-B", "16384", ...pcap));
+    await lineMatching(this.#capture.stderr, /listening on/);
+    const binary = resolve(process.env.TURNPIKE ?? "target/debug/turnpike");
+    this.#server = spawn(...network.enterServer(binary, "run", "--config", config), { stdio: ["ignore", "ignore", "pipe"] });
+    createInterface({ input: this.#server.stderr }).on("line", (line) => this.#read(line));
+    await this.line((entry) => entry.message === "ready");
+  }
+
+  get #pcap() {
+    return join(this.#folder, "capture.pcap");
+  }
+
+  /** The first log entry, of those there are and those to come, that fits. */
+  async line(fits, withinMs = 20_000) {
+    const found = this.lines.find(fits);
+    if (found !== undefined) return found;
+    return new Promise((done, failed) => {
+      const waiter = { fits, done };
+      const late = setTimeout(() => failed(new Error(`no such line in the log:\n${this.tail()}`)), withinMs);
+      waiter.done = (entry) => (clearTimeout(late), done(entry));
+      this.#waiting.add(waiter);
+    });
+  }
+
+  allocations(message, pair) {
+    return this.lines.filter((entry) => entry.message === message && entry.subject.includes(pair));
+  }
+
+  tail() {
+    return this.lines.slice(-20).map((entry) => JSON.stringify(entry)).join("\n");
+  }
+
+  /** What was captured so far; tcpdump writes each packet at once. */
+  capture() {
+    return readFileSync(this.#pcap);
+  }
+
+  async close() {
+    for (const child of [this.#server, this.#capture]) {
+      if (child === undefined || child.exitCode !== null) continue;
+      child.kill("SIGTERM");
+      await once(child, "exit");
+    }
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  #read(line) {
+    let entry;
+    try {
+      entry = JSON.parse(line);
+    } catch {
+      entry = { message: line };
+    }
+    entry = { ...entry, ...entry.fields };
+    this.lines.push(entry);
+    for (const waiter of [...this.#waiting]) {
+      if (!waiter.fits(entry)) continue;
+      this.#waiting.delete(waiter);
+      waiter.done(entry);
+    }
+  }
+}
+
+function lineMatching(stream, pattern) {
+  return new Promise((done, failed) => {
+    let text = "";
+    stream.on("data", (chunk) => {
+      text += chunk;
+      if (pattern.test(text)) done();
+    });
+    stream.on("end", () => failed(new Error(text)));
+  });
+}
