@@ -44,8 +44,8 @@ export class Network {
     this.#nft(
       router,
       `table ip nat {
-        chain post { type nat hook postrouting priority 100; oifname "wan" ${NAT[kind]} }
-        chain in { type filter hook input priority 0; iifname "wan" ct state new drop }
+        chain post { type nat hook postrouting priority 100; oifname "wan" ${NAT[kind]}; }
+        chain in { type filter hook input priority 0; iifname "wan" ct state new drop; }
       }`,
     );
     const chromium = join(this.#folder, `chromium-${number}`);
