@@ -86,7 +86,10 @@ impl Announcement<'_> {
             true => screen.pair("Stop", "Ctrl-C ends all calls"),
             false => {
                 let longest = format_duration(drain_timeout);
-                screen.pair("Stop", &format!("Ctrl-C lets calls go on for up to {longest}; again, it ends them"))
+                screen.pair(
+                    "Stop",
+                    &format!("Ctrl-C lets calls go on for up to {longest}; again, it ends them"),
+                )
             }
         }
     }

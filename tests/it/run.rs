@@ -29,7 +29,8 @@ fn it_tells_where_everything_is_and_gives_a_block_that_works() {
     let text = printed(&node.stdout());
     assert!(text.contains(&format!("Page        {page}")), "{text}");
     assert!(text.contains(&format!("TURN        turn:{}?transport=udp", node.site.turn)), "{text}");
-    let block: Value = serde_json::from_str(&text[text.find("\n{").unwrap()..=text.find("\n}").unwrap() + 1]).unwrap();
+    let block: Value =
+        serde_json::from_str(&text[text.find("\n{").unwrap()..=text.find("\n}").unwrap() + 1]).unwrap();
     let server = &block["iceServers"][1];
     let value = |name: &str| server[name].as_str().unwrap().to_owned();
     node.allocate_as(Credentials::new(value("username"), value("credential"))).unwrap();

@@ -147,7 +147,13 @@ fn a_check_beside_a_running_node_is_in_order() {
 
 #[test]
 fn wrong_usage_has_a_code_of_its_own() {
-    for arguments in [&[][..], &["dance"], &["run", "--port", "1"], &["creds", "--ttl", "soon"], &["creds", "--user", "a b"]] {
+    for arguments in [
+        &[][..],
+        &["dance"],
+        &["run", "--port", "1"],
+        &["creds", "--ttl", "soon"],
+        &["creds", "--user", "a b"],
+    ] {
         let output = turnpike(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(USAGE_OR_CONFIG), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");

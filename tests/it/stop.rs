@@ -56,7 +56,7 @@ fn a_drain_ends_with_the_last_allocation() {
     node.log.wait_for("draining: new allocations are refused");
     allocation.close().unwrap();
     assert!(node.exit(Duration::from_secs(10)).success());
-    assert_eq!(closed(&node, "refresh0"), opened);
+    assert_eq!(closed(&node, "client"), opened);
 }
 
 fn assert_echo(allocation: &mut Allocation) {

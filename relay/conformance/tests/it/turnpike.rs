@@ -8,7 +8,10 @@ use turnpike_config::{Host, MissingSecret, Request};
 use turnpike_conformance::Target;
 use turnpike_relay::Relay;
 
-use crate::coturn::{DENIED, REALM, SECRET, target};
+use crate::{
+    coturn::{DENIED, REALM, SECRET, target},
+    ports,
+};
 
 /// A relay that serves.
 pub(crate) struct Turnpike {
@@ -59,6 +62,7 @@ impl Drop for Turnpike {
 }
 
 fn configuration(relay: &str) -> String {
+    let port = ports::free();
     format!(
         r#"
 [node]
@@ -71,7 +75,7 @@ secret_file = "secret"
 realm = "{REALM}"
 
 [relay]
-listen_udp = ["127.0.0.1:0"]
+listen_udp = ["127.0.0.1:{port}"]
 relay_ipv4 = "127.0.0.1"
 allow_peers = ["127.0.0.0/8"]
 deny_peers = ["{DENIED}/32"]
