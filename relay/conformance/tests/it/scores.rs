@@ -62,9 +62,10 @@ fn turnpike() -> Vec<Report> {
     vec![usual, small]
 }
 
-/// The rows of rules, without dates and what was seen.
+/// The rows of rules without the last column: how coturn does under load is not ours to promise.
 fn rows(text: &str) -> Vec<&str> {
-    text.lines().filter(|line| line.starts_with("| ")).collect()
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    rows.filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | ")).map(|(ours, _)| ours).collect()
 }
 
 #[test]

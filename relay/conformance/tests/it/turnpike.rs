@@ -83,6 +83,9 @@ max_lifetime = "1h"
 strict_permissions = true
 admin_socket = "relay.sock"
 {relay}
+
+[metrics]
+relay_listen = ""
 "#
     )
 }
