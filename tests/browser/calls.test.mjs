@@ -131,7 +131,7 @@ test("next tells both sides, and both meet someone new", async () => {
     const again = await a.pairOtherThan(pair);
     await c.connected();
     assert.equal(await c.pair(), again, "who pressed next meets the one who waits");
-    await b.page.waitForFunction((before) => document.querySelector("[data-partner]")?.dataset.partner !== before, pair);
+    await b.page.waitForFunction((before) => globalThis.document.querySelector("[data-partner]")?.dataset.partner !== before, pair);
     await d.press("Start");
     const other = await b.pairOtherThan(pair);
     await d.connected();

@@ -1,6 +1,7 @@
 //! A relay on ports that the kernel chooses, with a state folder of its own.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     time::Duration,
@@ -9,10 +10,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use turnpike_config::{
-    Auth, Config, Ice, IcePolicy, Learned, Log, LogFormat, Metrics, Mint, Node, PublicAddress, Relay, Secret,
-    Signaling, StaticUser,
-};
+use turnpike_config::{Config, Host, MissingSecret, Request};
 use turnpike_relay::{Listening, Summary};
 use turnpike_relay_api::{
     admin::{SESSIONS, STATUS, Session, Sessions, Status},
@@ -26,62 +24,40 @@ pub(crate) const REALM: &str = "turnpike.test";
 /// Longer than anything takes that does not hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A configuration for loopback: one shard, peers on 127.0.0.1 allowed.
+const FILE: &str = r#"
+[node]
+name = "test"
+public_ipv4 = "127.0.0.1"
+allow_private_address = true
+state_dir = "state"
+[auth]
+secret_file = "secret"
+realm = "turnpike.test"
+[[auth.static_user]]
+username = "static"
+password = "word"
+[relay]
+listen_udp = ["127.0.0.1:3478"]
+relay_ipv4 = "127.0.0.1"
+port_range = [20000, 32000]
+shards = 1
+max_allocations = 10000
+max_allocations_per_subject = 0
+allow_peers = ["127.0.0.1/32"]
+admin_socket = "relay.sock"
+"#;
+
+/// A configuration for loopback: one shard, peers on 127.0.0.1 allowed, ports that the kernel chooses.
 pub(crate) fn config(folder: &Path) -> Config {
+    let file = folder.join("turnpike.toml");
+    fs::write(&file, FILE).unwrap();
+    fs::write(folder.join("secret"), SECRET).unwrap();
+    let request = Request { file: Some(file), this_machine: false, missing_secret: MissingSecret::Refuse };
+    let mut config = turnpike_config::load(&request, &Host { cores: 1, ..Host::default() }).unwrap().config;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let seconds = Duration::from_secs;
-    Config {
-        node: Node {
-            name: "test".to_owned(),
-            domain: None,
-            public_ipv4: PublicAddress { address: Ipv4Addr::LOCALHOST, learned: Learned::Loopback },
-            state_dir: folder.join("state"),
-        },
-        auth: Auth {
-            secrets: vec![Secret::new(SECRET)],
-            realm: REALM.to_owned(),
-            credential_ttl: seconds(600),
-            api_keys: Vec::new(),
-            static_users: vec![StaticUser { username: "static".to_owned(), password: Secret::new("word") }],
-        },
-        relay: Relay {
-            listen_udp: vec![any_port],
-            relay_ipv4: Ipv4Addr::LOCALHOST,
-            advertised_ipv4: Ipv4Addr::LOCALHOST,
-            port_range: (20_000, 32_000),
-            shards: 1,
-            max_allocations: 10_000,
-            max_allocations_per_subject: 0,
-            max_permissions_per_allocation: 128,
-            max_channels_per_allocation: 128,
-            default_lifetime: seconds(600),
-            max_lifetime: seconds(600),
-            strict_permissions: false,
-            rfc5766_channel_numbers: false,
-            allow_peers: vec!["127.0.0.1/32".parse().unwrap()],
-            deny_peers: Vec::new(),
-            min_peer_port: 1024,
-            software_attribute: false,
-            drain_timeout: seconds(60),
-            admin_socket: folder.join("relay.sock"),
-        },
-        signaling: Signaling {
-            listen: Vec::new(),
-            path: String::new(),
-            polling: false,
-            trusted_proxies: Vec::new(),
-            origins: Vec::new(),
-            max_sockets: 0,
-            max_sockets_per_ip: 0,
-            widen_after: seconds(0),
-            accept_within: seconds(0),
-            rematch_after: seconds(0),
-        },
-        ice: Ice { stun_urls: Vec::new(), turn_urls: Vec::new(), own_relay: true, policy: IcePolicy::All },
-        mint: Mint { anonymous: false, per_ip_per_minute: 0, per_ip_per_hour: 0 },
-        metrics: Metrics { relay_listen: Some(any_port), signaling_listen: None },
-        log: Log { level: String::new(), format: LogFormat::Json },
-    }
+    config.relay.listen_udp = vec![any_port];
+    config.metrics.relay_listen = Some(any_port);
+    config
 }
 
 /// A loopback address that no other process binds relay ports on.

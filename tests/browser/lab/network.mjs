@@ -1,7 +1,7 @@
 // A small internet in network namespaces: one server, homes behind NAT routers, no way to the outside world.
 
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -106,13 +106,8 @@ function removeNamespace(name) {
 
 /** A run that was killed leaves its namespaces behind. */
 function sweepDead() {
-  let names = [];
-  try {
-    names = readdirSync("/var/run/netns");
-  } catch {
-    return;
-  }
-  for (const name of names) {
+  if (!existsSync("/var/run/netns")) return;
+  for (const name of readdirSync("/var/run/netns")) {
     const pid = /^tp(\d+)-/.exec(name)?.[1];
     if (pid === undefined) continue;
     try {

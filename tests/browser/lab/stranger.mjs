@@ -33,7 +33,7 @@ export class Stranger {
     });
     await page.addInitScript(() => {
       globalThis.connections = [];
-      globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+      globalThis.RTCPeerConnection = class extends globalThis.RTCPeerConnection {
         constructor(...args) {
           super(...args);
           globalThis.connections.push(this);
@@ -59,7 +59,7 @@ export class Stranger {
   async pairOtherThan(pair) {
     await this.page.waitForFunction(
       (before) => {
-        const now = document.querySelector("[data-partner]")?.dataset.partner;
+        const now = globalThis.document.querySelector("[data-partner]")?.dataset.partner;
         return now !== undefined && now !== "" && now !== before;
       },
       pair,
