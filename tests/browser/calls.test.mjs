@@ -74,8 +74,7 @@ test("behind symmetric NATs the call is relayed, and every byte of it is counted
     for (const { id } of opened) {
       await turnpike.line((entry) => entry.message === "allocation closed" && entry.id === id);
     }
-    await pause(300);
-    const capture = turnpike.capture();
+    const capture = await turnpike.capture();
     let carried = 0;
     for (const closed of turnpike.allocations("allocation closed", pair)) {
       const ends = { client: closed.client, listener: `${SERVER}:3478`, relayed: closed.relayed };

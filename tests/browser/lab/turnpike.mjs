@@ -2,10 +2,11 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as pause } from "node:timers/promises";
 
 import { SERVER } from "./network.mjs";
 
@@ -43,7 +44,7 @@ export class Turnpike {
   async #start(network) {
     const config = join(this.#folder, "turnpike.toml");
     writeFileSync(config, CONFIG(this.#folder));
-    const pcap = ["-U", "-n", "-s", "96", "-i", "eth0", "-w", this.#pcap, "udp"];
+    const pcap = ["--immediate-mode", "-U", "-n", "-s", "96", "-i", "eth0", "-w", this.#pcap, "udp"];
     this.#capture = spawn(...network.enterServer("tcpdump", "-Z", "root", "-B", "16384", ...pcap));
     await lineMatching(this.#capture.stderr, /listening on/);
     const binary = resolve(process.env.TURNPIKE ?? "target/debug/turnpike");
@@ -76,8 +77,13 @@ export class Turnpike {
     return this.lines.slice(-20).map((entry) => JSON.stringify(entry)).join("\n");
   }
 
-  /** What was captured so far; tcpdump writes each packet at once. */
-  capture() {
+  /** What was captured, once tcpdump has written all that it holds: on a busy machine it is behind. */
+  async capture() {
+    let before = -1;
+    for (let size = 0; size !== before; size = statSync(this.#pcap).size) {
+      before = size;
+      await pause(1500);
+    }
     return readFileSync(this.#pcap);
   }
 
