@@ -51,6 +51,8 @@ pub struct Loaded {
 pub enum Note {
     /// The advertised address is of use inside its own network only.
     PrivateAddress(PublicAddress),
+    /// Clients of TURN over TLS need a name that the certificate covers.
+    TlsWithoutDomain,
     /// Any user of the machine can mint credentials.
     SecretOpenToAll(PathBuf),
     /// The secret file was missing and was made.
@@ -62,7 +64,7 @@ pub enum Note {
 impl Note {
     /// Whether the operator should do something about it.
     pub fn is_warning(&self) -> bool {
-        matches!(self, Self::PrivateAddress(_) | Self::SecretOpenToAll(_))
+        matches!(self, Self::PrivateAddress(_) | Self::TlsWithoutDomain | Self::SecretOpenToAll(_))
     }
 }
 
@@ -73,6 +75,10 @@ impl fmt::Display for Note {
                 f,
                 "the advertised address is {address}: strangers on the internet cannot reach it; \
                  set node.public_ipv4 to the public one to serve them"
+            ),
+            Self::TlsWithoutDomain => f.write_str(
+                "TLS is on, but without a name clients are given no turns: URL: \
+                 set node.domain to a name that the certificate covers",
             ),
             Self::SecretOpenToAll(path) => {
                 let path = path.display();

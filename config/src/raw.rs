@@ -12,6 +12,7 @@ pub(crate) struct File {
     pub(crate) node: Node,
     pub(crate) auth: Auth,
     pub(crate) relay: Relay,
+    pub(crate) tls: Tls,
     pub(crate) signaling: Signaling,
     pub(crate) ice: Ice,
     pub(crate) mint: Mint,
@@ -71,8 +72,18 @@ pub(crate) struct Relay {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Tls {
+    pub(crate) mode: Key<String>,
+    pub(crate) listen: List,
+    pub(crate) cert_file: Key<String>,
+    pub(crate) key_file: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
 pub(crate) struct Signaling {
     pub(crate) listen: List,
+    pub(crate) internal_socket: Key<String>,
     pub(crate) path: Key<String>,
     pub(crate) polling: Key<bool>,
     pub(crate) trusted_proxies: List,

@@ -7,12 +7,16 @@ mod node;
 mod observe;
 mod relay;
 mod signaling;
+mod tls;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use ice::auto_urls;
 
 use crate::{Config, ConfigError, Host, Note, check::Checker, document::Origins, raw};
+
+/// `sun_path` of a Unix socket holds 108 bytes, the last one zero.
+const MAX_SOCKET_PATH: usize = 107;
 
 /// What the values are resolved for.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +48,8 @@ pub(crate) fn resolve(
     let (node, note) = node::resolve(c, file.node, host, purpose);
     let (auth, files) = auth::resolve(c, file.auth, &node, purpose);
     let relay = relay::resolve(c, file.relay, &node, host, purpose);
-    let signaling = signaling::resolve(c, file.signaling);
+    let tls = tls::resolve(c, file.tls, purpose);
+    let signaling = signaling::resolve(c, file.signaling, tls.as_ref(), &node, purpose);
     let ice = ice::resolve(c, file.ice, &node, &relay);
     let mint = signaling::mint(c, file.mint);
     let metrics = observe::metrics(c, file.metrics);
@@ -53,13 +58,12 @@ pub(crate) fn resolve(
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
     }
-    let config = Config { node, auth, relay, signaling, ice, mint, metrics, log };
-    Ok(Resolved {
-        config,
-        secret_file: files.secret,
-        api_keys_file: files.api_keys,
-        notes: note.into_iter().collect(),
-    })
+    let mut notes: Vec<Note> = note.into_iter().collect();
+    if tls.is_some() && node.domain.is_none() {
+        notes.push(Note::TlsWithoutDomain);
+    }
+    let config = Config { node, auth, relay, tls, signaling, ice, mint, metrics, log };
+    Ok(Resolved { config, secret_file: files.secret, api_keys_file: files.api_keys, notes })
 }
 
 impl Purpose<'_> {
@@ -69,6 +73,17 @@ impl Purpose<'_> {
             return Err("is empty: write a path, or leave the key out".to_owned());
         }
         Ok(self.file.and_then(Path::parent).unwrap_or(Path::new("")).join(text))
+    }
+
+    /// A path as above that a Unix socket can be bound to.
+    fn socket_path(&self, text: &str) -> Result<PathBuf, String> {
+        let path = self.path(text)?;
+        match path.as_os_str().len() <= MAX_SOCKET_PATH {
+            true => Ok(path),
+            false => Err(format!(
+                "is longer than the {MAX_SOCKET_PATH} bytes of a socket's path: choose a shorter one"
+            )),
+        }
     }
 
     /// A default that lies in the system's folders with a file, in the state folder without one.
@@ -116,7 +131,7 @@ mod tests {
         let lines: Vec<&str> = with_user.lines().collect();
         let headers = (1..).zip(&lines).filter(|(_, line)| line.starts_with('[')).map(|(number, _)| number);
         let headers: Vec<usize> = headers.collect();
-        assert_eq!(headers.len(), 9, "every section and the user");
+        assert_eq!(headers.len(), 10, "every section and the user");
         for number in headers {
             let text = [&lines[..number], &["zzz = 1"], &lines[number..]].concat().join("\n");
             let problem =

@@ -19,6 +19,8 @@ pub struct Config {
     pub auth: Auth,
     /// The STUN/TURN server.
     pub relay: Relay,
+    /// TURN over TLS and HTTPS on the same port; absent where TLS is off.
+    pub tls: Option<Tls>,
     /// The signaling server.
     pub signaling: Signaling,
     /// What clients are told about ICE.
@@ -156,11 +158,24 @@ pub struct Relay {
     pub admin_socket: PathBuf,
 }
 
+/// TURN over TLS and HTTPS, which share listeners and certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// TCP listeners, each of one family: `[::]` in the file is here as `0.0.0.0` and `[::]`.
+    pub listen: Vec<SocketAddr>,
+    /// The certificate chain in PEM, the node's own certificate first.
+    pub cert_file: PathBuf,
+    /// The private key of that certificate in PEM.
+    pub key_file: PathBuf,
+}
+
 /// The signaling server.
 #[derive(Debug, Clone)]
 pub struct Signaling {
     /// HTTP listeners. `[::]` listens on IPv4 as well.
     pub listen: Vec<SocketAddr>,
+    /// Unix socket that the relay's TLS listener hands HTTP to; absent where TLS is off.
+    pub internal_socket: Option<PathBuf>,
     /// Path of the Socket.IO endpoint.
     pub path: String,
     /// HTTP long-polling beside WebSocket.

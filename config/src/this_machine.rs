@@ -16,6 +16,11 @@ impl Config {
         for listener in self.relay.listen_udp.iter_mut().chain(&mut self.signaling.listen) {
             *listener = SocketAddr::from((local, listener.port()));
         }
+        if let Some(tls) = &mut self.tls {
+            tls.listen.iter_mut().for_each(|listener| *listener = SocketAddr::from((local, listener.port())));
+            tls.listen.sort_unstable();
+            tls.listen.dedup();
+        }
         self.relay.relay_ipv4 = local;
         self.relay.advertised_ipv4 = local;
         self.relay.drain_timeout = Duration::ZERO;

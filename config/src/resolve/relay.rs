@@ -1,6 +1,5 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -23,8 +22,6 @@ const MAX_CHANNELS: u64 = 4096;
 const MIN_LIFETIME: Duration = Duration::from_secs(600);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
-/// `sun_path` of a Unix socket holds 108 bytes, the last one zero.
-const MAX_SOCKET_PATH: usize = 107;
 
 pub(super) fn resolve(
     c: &mut Checker<'_>,
@@ -75,7 +72,7 @@ pub(super) fn resolve(
         software_attribute: c.flag(raw.software_attribute, false),
         drain_timeout: c.duration("relay.drain_timeout", raw.drain_timeout, MINUTE, Duration::ZERO..=DAY),
         admin_socket: c
-            .take("relay.admin_socket", raw.admin_socket, admin_socket, |text| socket_path(&text, purpose)),
+            .take("relay.admin_socket", raw.admin_socket, admin_socket, |text| purpose.socket_path(&text)),
     }
 }
 
@@ -149,15 +146,5 @@ fn port_range(ports: &[i64]) -> Result<(u16, u16), String> {
     match first <= last {
         true => Ok((first, last)),
         false => Err(format!("ends before it starts: write [{last}, {first}]")),
-    }
-}
-
-fn socket_path(text: &str, purpose: Purpose<'_>) -> Result<PathBuf, String> {
-    let path = purpose.path(text)?;
-    match path.as_os_str().len() <= MAX_SOCKET_PATH {
-        true => Ok(path),
-        false => Err(format!(
-            "is longer than the {MAX_SOCKET_PATH} bytes of a socket's path: choose a shorter one"
-        )),
     }
 }

@@ -1,13 +1,16 @@
 use std::{
-    net::{Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
     time::Duration,
 };
 
-use super::authority;
+use toml::Spanned;
+
+use super::{Purpose, authority};
 use crate::{
-    Mint, Signaling,
+    Mint, Node, Signaling, Tls,
     check::{Checker, listener, network},
-    raw,
+    raw::{self, Key, List},
 };
 
 const MAX_SOCKETS: u64 = 1_000_000;
@@ -15,11 +18,22 @@ const MAX_MINTS: u64 = 1_000_000;
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
-pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Signaling) -> Signaling {
-    let any = vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080))];
+/// With TLS, strangers come by the relay's TLS listener, and plain HTTP is for this machine.
+pub(super) fn resolve(
+    c: &mut Checker<'_>,
+    raw: raw::Signaling,
+    tls: Option<&Tls>,
+    node: &Node,
+    purpose: Purpose<'_>,
+) -> Signaling {
+    let listen = match tls {
+        Some(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+        None => SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8080)),
+    };
     let path = "/socket.io".to_owned();
     Signaling {
-        listen: c.take_filled_list("signaling.listen", raw.listen, any, listener),
+        listen: listeners(c, raw.listen, vec![listen], tls),
+        internal_socket: internal_socket(c, raw.internal_socket, node, purpose).filter(|_| tls.is_some()),
         path: c.take("signaling.path", raw.path, path, socket_io_path),
         polling: c.flag(raw.polling, false),
         trusted_proxies: c.take_list("signaling.trusted_proxies", raw.trusted_proxies, Vec::new(), network),
@@ -45,6 +59,28 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Signaling) -> Signaling {
             Duration::ZERO..=DAY,
         ),
     }
+}
+
+fn listeners(c: &mut Checker<'_>, raw: List, default: Vec<SocketAddr>, tls: Option<&Tls>) -> Vec<SocketAddr> {
+    let span = raw.as_ref().map(Spanned::span);
+    let listeners = c.take_filled_list("signaling.listen", raw, default, listener);
+    let secure = tls.map_or(&[][..], |tls| &tls.listen);
+    if let Some(twice) = listeners.iter().find(|listener| secure.contains(listener)) {
+        let refusal =
+            format!("holds {twice}, which `tls.listen` has: the page is there over HTTPS, so remove it here");
+        c.refuse("signaling.listen", span.as_ref(), &refusal);
+    }
+    listeners
+}
+
+fn internal_socket(
+    c: &mut Checker<'_>,
+    raw: Key<String>,
+    node: &Node,
+    purpose: Purpose<'_>,
+) -> Option<PathBuf> {
+    let default = purpose.default_path("/run/turnpike/signaling.sock", &node.state_dir, "signaling.sock");
+    Some(c.take("signaling.internal_socket", raw, default, |text| purpose.socket_path(&text)))
 }
 
 pub(super) fn mint(c: &mut Checker<'_>, raw: raw::Mint) -> Mint {

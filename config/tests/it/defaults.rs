@@ -27,6 +27,41 @@ fn with_a_file_everything_lies_in_the_systems_folders() {
 }
 
 #[test]
+fn with_tls_the_page_comes_by_its_listeners_and_plain_http_is_for_this_machine() {
+    let files = "mode = \"files\"\ncert_file = \"/c.pem\"\nkey_file = \"/k.pem\"";
+    let load = |node: &str, tls: &str| {
+        let text = format!("[node]\n{node}\n[tls]\n{tls}\n");
+        Machine::new().with_own_secret().load_text(&text).unwrap()
+    };
+    let loaded = load("domain = \"turn.example.org\"", files);
+    assert_eq!(loaded.notes, []);
+    let tls = loaded.config.tls.unwrap();
+    let listen = ["0.0.0.0:443", "[::]:443", "0.0.0.0:5349", "[::]:5349"];
+    assert_eq!(tls.listen, listen.map(|text| text.parse().unwrap()));
+    assert_eq!(loaded.config.signaling.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    let internal = loaded.config.signaling.internal_socket.unwrap();
+    assert_eq!(internal.to_str(), Some("/run/turnpike/signaling.sock"));
+
+    let [note @ Note::TlsWithoutDomain] = &load("", files).notes[..] else { panic!("no warning") };
+    assert!(note.is_warning() && note.to_string().contains("set node.domain"), "{note}");
+
+    let off = load("", "mode = \"off\"").config;
+    assert_eq!((off.tls, off.signaling.internal_socket), (None, None));
+    assert_eq!(off.signaling.listen, ["[::]:8080".parse().unwrap()]);
+}
+
+#[test]
+fn with_tls_and_without_a_file_the_internal_socket_lies_in_the_state_folder() {
+    let mut machine = Machine::new();
+    for (key, value) in [("MODE", "files"), ("CERT_FILE", "/c.pem"), ("KEY_FILE", "/k.pem")] {
+        machine.set(&format!("TURNPIKE_TLS__{key}"), value);
+    }
+    let loaded = machine.load(None).unwrap();
+    let socket = machine.folder.path().join("share/turnpike/signaling.sock");
+    assert_eq!(loaded.config.signaling.internal_socket, Some(socket));
+}
+
+#[test]
 fn without_a_data_folder_the_state_folder_must_be_told() {
     let mut machine = Machine::new();
     machine.host.data_home = None;

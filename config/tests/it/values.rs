@@ -36,7 +36,13 @@ fn every_key_reaches_its_value() {
     assert_eq!((relay.min_peer_port, relay.drain_timeout), (443, Duration::ZERO));
     assert_eq!(relay.admin_socket, folder.join("relay.sock"));
 
+    let tls = config.tls.as_ref().unwrap();
+    assert_eq!(tls.listen, ["0.0.0.0:8443", "[::]:8443", "10.0.0.5:5349"].map(|text| text.parse().unwrap()));
+    assert_eq!(tls.cert_file, folder.join("tls/fullchain.pem"));
+    assert_eq!(tls.key_file, Path::new("/run/privkey.pem"));
+
     let signaling = &config.signaling;
+    assert_eq!(signaling.internal_socket, Some(folder.join("signaling.sock")));
     assert_eq!(signaling.listen, ["127.0.0.1:8081".parse().unwrap()]);
     assert_eq!((signaling.path.as_str(), signaling.polling), ("/signal", true));
     assert_eq!(signaling.trusted_proxies, ["127.0.0.1/32".parse().unwrap()]);
