@@ -5,13 +5,16 @@ SHELL := /bin/bash
 
 ARGS ?= run --dev
 BUILD_PACKAGES := gcc
-TEST_PACKAGES := chromium coturn nftables iproute2 tcpdump ethtool procps
+TEST_PACKAGES := chromium firefox-esr coturn nftables iproute2 tcpdump ethtool procps python3 python3-venv
 WEB_SOURCES := $(shell find signaling/client/src signaling/web/src signaling/web/public signaling/web/index.html -type f 2>/dev/null)
 
 # Prints a heading, runs a step and tells how long it took.
 define step
 	@printf '\n== %s\n' "$(1)"; start=$$SECONDS; $(2); printf '== %s: %s s\n' "$(1)" $$((SECONDS - start))
 endef
+
+# Runs whole-product tests against the binary of the dev profile.
+NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-concurrency=1 --test-reporter=spec
 
 .PHONY: help run build web test lint fuzz clean setup-build setup-test
 help:
@@ -38,6 +41,11 @@ endef
 
 .make/npm: package-lock.json | .make
 	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.make/python: tests/clients/requirements.txt | .make
+	@python3 -m venv --clear $@
+	@$@/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 signaling/web/dist/index.html: .make/npm $(WEB_SOURCES)
@@ -67,10 +75,11 @@ lint: web
 	$(call step,cargo-deny,cargo deny --log-level error check bans licenses sources)
 	$(call step,clippy,cargo clippy --workspace --all-targets --locked --quiet -- -D warnings)
 
-test: setup-test lint
+test: setup-test lint .make/python
 	$(call step,web tests,npm test --silent)
 	$(call step,cargo test,cargo test --workspace --locked --quiet)
-	$(call step,calls between browsers,cargo build --locked --quiet --bin turnpike && TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-reporter=spec tests/browser/)
+	$(call step,calls between browsers,cargo build --locked --quiet --bin turnpike && $(NODE_TEST) tests/browser/)
+	$(call step,clients of others,$(NODE_TEST) tests/clients/)
 
 SECONDS ?= 60
 fuzz:

@@ -12,6 +12,10 @@ export default defineConfig(
     languageOptions: { globals: globals.node },
   },
   {
+    files: ["tests/clients/page_call.mjs"],
+    languageOptions: { globals: globals.browser },
+  },
+  {
     files: ["signaling/**/*.{ts,tsx}"],
     extends: [tseslint.configs.strictTypeChecked, tseslint.configs.stylisticTypeChecked],
     languageOptions: {

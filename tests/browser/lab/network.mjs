@@ -50,12 +50,12 @@ export class Network {
     );
     const chromium = join(this.#folder, `chromium-${number}`);
     writeFileSync(chromium, `#!/bin/sh\nexec nsenter --net=/var/run/netns/${lan} /usr/bin/chromium "$@"\n`, { mode: 0o755 });
-    return { address: uplink, chromium };
+    return { address: uplink, chromium, enter: (program, ...args) => enter(lan, program, ...args) };
   }
 
   /** What starts a program in the server's namespace. */
   enterServer(program, ...args) {
-    return ["nsenter", [`--net=/var/run/netns/${this.server}`, program, ...args]];
+    return enter(this.server, program, ...args);
   }
 
   close() {
@@ -94,6 +94,10 @@ export class Network {
   #in(namespace, command, ...args) {
     return run("nsenter", `--net=/var/run/netns/${namespace}`, command, ...args);
   }
+}
+
+function enter(namespace, program, ...args) {
+  return ["nsenter", [`--net=/var/run/netns/${namespace}`, program, ...args]];
 }
 
 function removeNamespace(name) {

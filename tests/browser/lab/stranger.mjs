@@ -4,7 +4,8 @@ import { chromium } from "playwright-core";
 
 import { PAGE } from "./turnpike.mjs";
 
-const FLAGS = [
+/** How a Chromium is started that opens a page over plain HTTP and shows a camera that is none. */
+export const flags = (page) => [
   "--no-sandbox",
   "--disable-gpu",
   "--disable-quic",
@@ -16,7 +17,7 @@ const FLAGS = [
   "--use-fake-ui-for-media-stream",
   "--autoplay-policy=no-user-gesture-required",
   "--disable-features=WebRtcHideLocalIpsWithMdns",
-  `--unsafely-treat-insecure-origin-as-secure=${PAGE}`,
+  `--unsafely-treat-insecure-origin-as-secure=${new URL(page).origin}`,
 ];
 
 export class Stranger {
@@ -24,7 +25,7 @@ export class Stranger {
 
   static async arrive(home) {
     const stranger = new Stranger();
-    stranger.browser = await chromium.launch({ executablePath: home.chromium, headless: true, args: FLAGS });
+    stranger.browser = await chromium.launch({ executablePath: home.chromium, headless: true, args: flags(PAGE) });
     const page = await stranger.browser.newPage();
     stranger.page = page;
     page.on("pageerror", (error) => stranger.errors.push(String(error)));

@@ -1,18 +1,21 @@
 // The real binary in the server's namespace, read by its JSON log, and tcpdump beside it.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { get } from "node:http";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
+import { text } from "node:stream/consumers";
 import { setTimeout as pause } from "node:timers/promises";
 
 import { SERVER } from "./network.mjs";
 
+const BINARY = resolve(process.env.TURNPIKE ?? "target/debug/turnpike");
 export const PAGE = `http://${SERVER}:8080`;
 
-const CONFIG = (folder) => `
+const CONFIG = (folder, { relay = "", sections = "" }) => `
 [node]
 name = "lab"
 public_ipv4 = "${SERVER}"
@@ -24,6 +27,8 @@ secret_file = "${folder}/secret"
 allow_peers = ["198.18.0.0/15"]
 drain_timeout = "0s"
 admin_socket = "${folder}/relay.sock"
+${relay}
+${sections}
 [log]
 format = "json"
 `;
@@ -35,20 +40,20 @@ export class Turnpike {
   #server;
   #capture;
 
-  static async start(network) {
+  /** `settings` are lines of TOML: `relay` in that section, `sections` behind all. */
+  static async start(network, settings = {}) {
     const turnpike = new Turnpike();
-    await turnpike.#start(network);
+    await turnpike.#start(network, settings);
     return turnpike;
   }
 
-  async #start(network) {
+  async #start(network, settings) {
     const config = join(this.#folder, "turnpike.toml");
-    writeFileSync(config, CONFIG(this.#folder));
+    writeFileSync(config, CONFIG(this.#folder, settings));
     const pcap = ["--immediate-mode", "-U", "-n", "-s", "96", "-i", "eth0", "-w", this.#pcap, "udp"];
     this.#capture = spawn(...network.enterServer("tcpdump", "-Z", "root", "-B", "16384", ...pcap));
     await lineMatching(this.#capture.stderr, /listening on/);
-    const binary = resolve(process.env.TURNPIKE ?? "target/debug/turnpike");
-    this.#server = spawn(...network.enterServer(binary, "run", "--config", config), { stdio: ["ignore", "ignore", "pipe"] });
+    this.#server = spawn(...network.enterServer(BINARY, "run", "--config", config), { stdio: ["ignore", "ignore", "pipe"] });
     createInterface({ input: this.#server.stderr }).on("line", (line) => this.#read(line));
     await this.line((entry) => entry.message === "ready");
   }
@@ -71,6 +76,30 @@ export class Turnpike {
 
   allocations(message, pair) {
     return this.lines.filter((entry) => entry.message === message && entry.subject.includes(pair));
+  }
+
+  /** What flowed through the allocations of a subject: `{ client_in: { bytes, packets }, … }` each, ended and live. */
+  async books(subject) {
+    const { sessions } = await this.#admin("/v1/sessions");
+    const live = sessions.filter((session) => session.subject.includes(subject));
+    const flow = (entry, leg) => ({ bytes: entry[`${leg}_bytes`], packets: entry[`${leg}_packets`] });
+    const ended = this.allocations("allocation closed", subject).filter(({ id }) => live.every((session) => session.id !== id));
+    const legs = ["client_in", "client_out", "peer_in", "peer_out", "hairpin"];
+    return [
+      ...live.map(({ traffic }) => traffic),
+      ...ended.map((entry) => Object.fromEntries(legs.map((leg) => [leg, flow(entry, leg)]))),
+    ];
+  }
+
+  async #admin(path) {
+    const [answer] = await once(get({ socketPath: join(this.#folder, "relay.sock"), path }), "response");
+    return JSON.parse(await text(answer));
+  }
+
+  /** A fresh `iceServers`, as `turnpike creds` prints it. */
+  iceServers() {
+    const config = join(this.#folder, "turnpike.toml");
+    return JSON.parse(execFileSync(BINARY, ["creds", "--config", config, "--format", "json"], { encoding: "utf8" })).iceServers;
   }
 
   tail() {
