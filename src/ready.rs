@@ -1,6 +1,9 @@
 //! What a started service serves, for the one log line that says so.
 
-use std::{fmt::Display, net::SocketAddr};
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+};
 
 use turnpike_config::Config;
 
@@ -65,10 +68,22 @@ fn page(config: &Config, http: SocketAddr) -> String {
     let host = match (http.ip(), &config.node.domain) {
         (ip, _) if ip.is_loopback() => "localhost".to_owned(),
         (_, Some(domain)) => domain.clone(),
-        (ip, None) if ip.is_unspecified() => config.node.public_ipv4.address.to_string(),
-        (_, None) => SocketAddr::new(http.ip(), 0).to_string().trim_end_matches(":0").to_owned(),
+        (ip, None) if ip.is_unspecified() => config
+            .node
+            .public_addresses()
+            .next()
+            .map_or("localhost".to_owned(), |public| host(public.address)),
+        (ip, None) => host(ip),
     };
     url(&host, http.port())
+}
+
+/// An address as URLs carry it.
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(v4) => v4.to_string(),
+        IpAddr::V6(v6) => format!("[{v6}]"),
+    }
 }
 
 fn url(host: &str, port: u16) -> String {

@@ -20,7 +20,9 @@ pub(crate) fn load(file: &ConfigFile, this_machine: bool) -> anyhow::Result<Load
         }
     }
     let node = &loaded.config.node;
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = node.name, "advertising {}", node.public_ipv4);
+    let addresses: Vec<String> = node.public_addresses().map(ToString::to_string).collect();
+    let addresses = addresses.join(" and ");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = node.name, "advertising {addresses}");
     Ok(loaded)
 }
 

@@ -1,7 +1,7 @@
 //! Takes keys out of the file: the default when absent, a problem noted when refused.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::{Range, RangeInclusive},
     str::FromStr,
     time::Duration,
@@ -149,6 +149,17 @@ pub(crate) fn ipv4(text: &str) -> Result<Ipv4Addr, Refusal> {
     text.parse().map_err(|_| format!("is \"{text}\": write an IPv4 address, such as \"198.18.0.1\""))
 }
 
+pub(crate) fn ipv6(text: &str) -> Result<Ipv6Addr, Refusal> {
+    let address: Ipv6Addr =
+        text.parse().map_err(|_| format!("is \"{text}\": write an IPv6 address, such as \"2001:db8::1\""))?;
+    match address.to_ipv4_mapped() {
+        Some(inner) => {
+            Err(format!("is {text}, which stands for the IPv4 address {inner}: write one of IPv6"))
+        }
+        None => Ok(address),
+    }
+}
+
 /// An address to listen on. Port 0 is refused: nobody could be told the port.
 pub(crate) fn listener(text: &str) -> Result<SocketAddr, Refusal> {
     let address = SocketAddr::from_str(text)
@@ -159,6 +170,21 @@ pub(crate) fn listener(text: &str) -> Result<SocketAddr, Refusal> {
         ));
     }
     Ok(address)
+}
+
+/// `[::]` stands for both families, which are bound apart.
+pub(crate) fn by_family(listeners: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let mut apart = Vec::new();
+    for listener in listeners {
+        let both = listener.ip() == Ipv6Addr::UNSPECIFIED;
+        let v4 = both.then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, listener.port())));
+        for listener in v4.into_iter().chain([listener]) {
+            if !apart.contains(&listener) {
+                apart.push(listener);
+            }
+        }
+    }
+    apart
 }
 
 /// A network, or one address as a network of its own.
@@ -173,4 +199,22 @@ pub(crate) fn network(text: &str) -> Result<IpNet, Refusal> {
         return Err(format!("holds \"{text}\", which has bits behind its prefix: write \"{}\"", net.trunc()));
     }
     Ok(net)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_address_is_one_listener_for_each_family() {
+        let listen = |texts: &[&str]| by_family(texts.iter().map(|text| text.parse().unwrap()).collect());
+        assert_eq!(
+            listen(&["[::]:443", "192.0.2.1:5349"]),
+            ["0.0.0.0:443", "[::]:443", "192.0.2.1:5349"].map(|text| text.parse().unwrap())
+        );
+        assert_eq!(
+            listen(&["0.0.0.0:443", "[::]:443"]),
+            ["0.0.0.0:443", "[::]:443"].map(|text| text.parse().unwrap())
+        );
+    }
 }

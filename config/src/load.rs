@@ -71,11 +71,14 @@ impl Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::PrivateAddress(address) => write!(
-                f,
-                "the advertised address is {address}: strangers on the internet cannot reach it; \
-                 set node.public_ipv4 to the public one to serve them"
-            ),
+            Self::PrivateAddress(address) => {
+                let family = if address.address.is_ipv4() { "ipv4" } else { "ipv6" };
+                write!(
+                    f,
+                    "the advertised address is {address}: strangers on the internet cannot reach it; \
+                     set node.public_{family} to the public one to serve them"
+                )
+            }
             Self::TlsWithoutDomain => f.write_str(
                 "TLS is on, but without a name clients are given no turns: URL: \
                  set node.domain to a name that the certificate covers",

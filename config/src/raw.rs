@@ -26,6 +26,7 @@ pub(crate) struct Node {
     pub(crate) name: Key<String>,
     pub(crate) domain: Key<String>,
     pub(crate) public_ipv4: Key<String>,
+    pub(crate) public_ipv6: Key<String>,
     pub(crate) allow_private_address: Key<bool>,
     pub(crate) state_dir: Key<String>,
 }
@@ -52,6 +53,7 @@ pub(crate) struct StaticUser {
 pub(crate) struct Relay {
     pub(crate) listen_udp: List,
     pub(crate) relay_ipv4: Key<String>,
+    pub(crate) relay_ipv6: Key<String>,
     pub(crate) port_range: Key<Vec<i64>>,
     pub(crate) shards: Key<i64>,
     pub(crate) max_allocations: Key<i64>,

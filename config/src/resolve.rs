@@ -45,7 +45,7 @@ pub(crate) fn resolve(
 ) -> Result<Resolved, ConfigError> {
     let mut checker = Checker::new(origins);
     let c = &mut checker;
-    let (node, note) = node::resolve(c, file.node, host, purpose);
+    let (node, mut notes) = node::resolve(c, file.node, host, purpose);
     let (auth, files) = auth::resolve(c, file.auth, &node, purpose);
     let relay = relay::resolve(c, file.relay, &node, host, purpose);
     let tls = tls::resolve(c, file.tls, purpose);
@@ -58,7 +58,6 @@ pub(crate) fn resolve(
     if !problems.is_empty() {
         return Err(ConfigError::new(problems));
     }
-    let mut notes: Vec<Note> = note.into_iter().collect();
     if tls.is_some() && node.domain.is_none() {
         notes.push(Note::TlsWithoutDomain);
     }
@@ -101,7 +100,11 @@ mod tests {
     use crate::{InterfaceAddress, document};
 
     fn host() -> Host {
-        let eth0 = InterfaceAddress { interface: "eth0".to_owned(), address: [198, 18, 0, 1].into() };
+        let eth0 = InterfaceAddress {
+            interface: "eth0".to_owned(),
+            address: [198, 18, 0, 1].into(),
+            is_passing: false,
+        };
         Host { name: "node-1".to_owned(), cores: 4, addresses: vec![eth0], ..Host::default() }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -41,16 +41,25 @@ pub struct Node {
     /// Public DNS name; without one, URLs carry the address.
     pub domain: Option<String>,
     /// The IPv4 address that clients and peers reach this node by.
-    pub public_ipv4: PublicAddress,
+    pub public_ipv4: Option<PublicAddress>,
+    /// Its IPv6 address. There is one of the two at least.
+    pub public_ipv6: Option<PublicAddress>,
     /// Where secrets made on first start and other state live.
     pub state_dir: PathBuf,
+}
+
+impl Node {
+    /// The addresses that clients and peers reach it by, IPv4 first.
+    pub fn public_addresses(&self) -> impl Iterator<Item = &PublicAddress> {
+        self.public_ipv4.iter().chain(&self.public_ipv6)
+    }
 }
 
 /// An advertised address and how it was learned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicAddress {
     /// The address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Where it came from.
     pub learned: Learned,
 }
@@ -58,9 +67,15 @@ pub struct PublicAddress {
 impl PublicAddress {
     /// Whether strangers on the internet could reach it at all.
     pub fn is_private(&self) -> bool {
-        let a = self.address;
-        let shared = a.octets()[0] == 100 && (64..128).contains(&a.octets()[1]);
-        a.is_private() || a.is_loopback() || a.is_link_local() || a.is_unspecified() || shared
+        match self.address {
+            IpAddr::V4(a) => {
+                let shared = a.octets()[0] == 100 && (64..128).contains(&a.octets()[1]);
+                a.is_private() || a.is_loopback() || a.is_link_local() || a.is_unspecified() || shared
+            }
+            IpAddr::V6(a) => {
+                a.is_unique_local() || a.is_loopback() || a.is_unicast_link_local() || a.is_unspecified()
+            }
+        }
     }
 }
 
@@ -120,10 +135,10 @@ pub struct StaticUser {
 pub struct Relay {
     /// UDP listeners.
     pub listen_udp: Vec<SocketAddr>,
-    /// Address that relay sockets are bound on; the unspecified address binds on any.
-    pub relay_ipv4: Ipv4Addr,
-    /// Address put into XOR-RELAYED-ADDRESS.
-    pub advertised_ipv4: Ipv4Addr,
+    /// Where relayed addresses of IPv4 are; none are given when absent.
+    pub relay_ipv4: Option<RelayAddress>,
+    /// The same for IPv6.
+    pub relay_ipv6: Option<RelayAddress>,
     /// First and last relay port, both included.
     pub port_range: (u16, u16),
     /// Worker threads, each with listeners and allocations of its own; at least 1.
@@ -167,6 +182,15 @@ pub struct Tls {
     pub cert_file: PathBuf,
     /// The private key of that certificate in PEM.
     pub key_file: PathBuf,
+}
+
+/// Where the relayed addresses of one family are, seen from inside and from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RelayAddress {
+    /// What relay sockets are bound on; the unspecified address binds on any.
+    pub bound: IpAddr,
+    /// What stands in XOR-RELAYED-ADDRESS.
+    pub advertised: IpAddr,
 }
 
 /// The signaling server.

@@ -1,13 +1,13 @@
 //! `run --dev`: nobody but this machine, and every address of it is fair play.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::{Config, Host, resolve::auto_urls};
+use crate::{Config, Host, RelayAddress, resolve::auto_urls};
 
 impl Config {
     /// Listens and relays on loopback only, lets peers be on this machine and its private networks, drains at once.
@@ -16,25 +16,27 @@ impl Config {
         for listener in self.relay.listen_udp.iter_mut().chain(&mut self.signaling.listen) {
             *listener = SocketAddr::from((local, listener.port()));
         }
+        self.relay.listen_udp.sort_unstable();
+        self.relay.listen_udp.dedup();
         if let Some(tls) = &mut self.tls {
             tls.listen.iter_mut().for_each(|listener| *listener = SocketAddr::from((local, listener.port())));
             tls.listen.sort_unstable();
             tls.listen.dedup();
         }
-        self.relay.relay_ipv4 = local;
-        self.relay.advertised_ipv4 = local;
+        self.relay.relay_ipv4 = Some(RelayAddress { bound: local.into(), advertised: local.into() });
+        self.relay.relay_ipv6 = None;
         self.relay.drain_timeout = Duration::ZERO;
         self.relay.allow_peers.extend(local_peers(host));
-        (self.ice.stun_urls, self.ice.turn_urls) = auto_urls(&local.to_string(), &self.relay.listen_udp);
+        (self.ice.stun_urls, self.ice.turn_urls) = auto_urls(None, &[local.into()], &self.relay.listen_udp);
     }
 }
 
-/// Loopback and private networks, and own addresses one by one: only a /32 opens an own address.
+/// Loopback and private networks, and own addresses one by one: only a network of one address opens an own address.
 fn local_peers(host: &Host) -> impl Iterator<Item = IpNet> {
     let networks = [([127, 0, 0, 0], 8), ([10, 0, 0, 0], 8), ([172, 16, 0, 0], 12), ([192, 168, 0, 0], 16)];
     let networks = networks.map(|(address, prefix): ([u8; 4], u8)| {
         IpNet::from(Ipv4Net::new(address.into(), prefix).expect("a prefix is at most 32 bits"))
     });
-    let own = host.addresses.iter().map(|own| own.address).chain([Ipv4Addr::LOCALHOST]);
-    networks.into_iter().chain(own.map(|address| IpNet::from(IpAddr::from(address))).collect::<Vec<_>>())
+    let own = host.addresses.iter().map(|own| own.address).chain([Ipv4Addr::LOCALHOST.into()]);
+    networks.into_iter().chain(own.map(IpNet::from).collect::<Vec<_>>())
 }

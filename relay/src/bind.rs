@@ -2,16 +2,17 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
 
+use rustix::io::Errno;
 use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
-use turnpike_config::Config;
+use turnpike_config::{Config, RelayAddress};
 use turnpike_proto::Server;
 use zeroize::Zeroizing;
 
@@ -66,7 +67,7 @@ impl Relay {
         let lock = StateLock::take(&config.node.state_dir)?;
         let groups = open_listeners(&config.relay.listen_udp, shards)?;
         let udp: Vec<SocketAddr> = groups.iter().map(|group| group.address).collect();
-        check_relay_address(config.relay.relay_ipv4)?;
+        check_relay_addresses(config)?;
         let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
         host::raise_open_files(config.relay.max_allocations);
@@ -130,15 +131,32 @@ struct Group {
     sockets: Vec<Socket>,
 }
 
+/// An address of a family that the host lacks is skipped, as long as there is another.
 fn open_listeners(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Group>, StartError> {
-    let open = |address: &SocketAddr| match open_group(*address, shards) {
-        Ok((address, sockets)) => Ok(Group { address, sockets }),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Err(StartError::PortInUse { address: *address })
+    let mut groups = Vec::new();
+    let mut skipped = None;
+    for address in addresses {
+        match open_group(*address, shards) {
+            Ok((address, sockets)) => groups.push(Group { address, sockets }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(StartError::PortInUse { address: *address });
+            }
+            Err(source) if is_skipped(*address, &source) => {
+                tracing::info!(%address, "this host has no IPv6: not listening there");
+                skipped = Some(StartError::Listen { address: *address, source });
+            }
+            Err(source) => return Err(StartError::Listen { address: *address, source }),
         }
-        Err(source) => Err(StartError::Listen { address: *address, source }),
-    };
-    addresses.iter().map(open).collect()
+    }
+    match skipped {
+        Some(error) if groups.is_empty() => Err(error),
+        _ => Ok(groups),
+    }
+}
+
+/// Whether a listener on any IPv6 address failed only because the host has no IPv6.
+pub fn is_skipped(address: SocketAddr, error: &io::Error) -> bool {
+    address.ip() == Ipv6Addr::UNSPECIFIED && Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
 /// Gives each shard its socket of every group.
@@ -152,18 +170,29 @@ fn by_shard(groups: Vec<Group>, shards: usize) -> Vec<Vec<(Socket, SocketAddr)>>
     by_shard
 }
 
-fn check_relay_address(address: Ipv4Addr) -> Result<(), StartError> {
-    open_relay_socket(address, 0).map(drop).map_err(|source| StartError::RelayAddress { address, source })
+fn check_relay_addresses(config: &Config) -> Result<(), StartError> {
+    for relay in config.relay.relay_ipv4.iter().chain(&config.relay.relay_ipv6) {
+        let address = relay.bound;
+        open_relay_socket(address, 0).map_err(|source| StartError::RelayAddress { address, source })?;
+    }
+    Ok(())
 }
 
 fn limits(config: &Config) -> Limits {
     let relay = &config.relay;
     Limits {
-        bound: relay.relay_ipv4,
-        advertised: relay.advertised_ipv4,
+        bound: relay_ipv4(config, |relay| relay.bound),
+        advertised: relay_ipv4(config, |relay| relay.advertised),
         ports: relay.port_range,
         allocations: relay.max_allocations,
         allocations_per_subject: relay.max_allocations_per_subject,
+    }
+}
+
+fn relay_ipv4(config: &Config, side: fn(&RelayAddress) -> IpAddr) -> Ipv4Addr {
+    match config.relay.relay_ipv4.as_ref().map(side) {
+        Some(IpAddr::V4(v4)) => v4,
+        _ => Ipv4Addr::UNSPECIFIED,
     }
 }
 
@@ -180,7 +209,7 @@ fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike
         realm: auth.realm.clone(),
         secrets,
         static_users,
-        own: host::own_addresses(relay.advertised_ipv4, relay.relay_ipv4, listeners)?,
+        own: host::own_addresses(relay.relay_ipv4.into_iter().chain(relay.relay_ipv6), listeners)?,
         allow_peers: relay.allow_peers.clone(),
         deny_peers: relay.deny_peers.clone(),
         min_peer_port: relay.min_peer_port,
@@ -198,4 +227,23 @@ fn random() -> io::Result<[u8; 32]> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes)?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_listener_on_any_ipv6_address_may_be_skipped_and_only_for_want_of_ipv6() {
+        let no_ipv6 = || io::Error::from(Errno::AFNOSUPPORT);
+        let taken = || io::Error::from(Errno::ADDRINUSE);
+        for (address, error, skipped) in [
+            ("[::]:3478", no_ipv6(), true),
+            ("[::]:3478", taken(), false),
+            ("[2001:db8::1]:3478", no_ipv6(), false),
+            ("0.0.0.0:3478", no_ipv6(), false),
+        ] {
+            assert_eq!(is_skipped(address.parse().unwrap(), &error), skipped, "{address} {error}");
+        }
+    }
 }

@@ -1,6 +1,10 @@
 //! Why a relay does not start, told to its operator.
 
-use std::{io, net::Ipv4Addr, net::SocketAddr, path::PathBuf};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Why a relay does not start: one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +52,12 @@ pub enum StartError {
     },
     /// Relay sockets cannot be bound.
     #[error(
-        "cannot bind relay sockets on {address}: {source}; set relay.relay_ipv4 to an address of this host"
+        "cannot bind relay sockets on {address}: {source}; set {key} to an address of this host",
+        key = if address.is_ipv4() { "relay.relay_ipv4" } else { "relay.relay_ipv6" }
     )]
     RelayAddress {
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What the system says.
         source: io::Error,
     },

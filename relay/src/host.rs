@@ -6,6 +6,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use turnpike_config::RelayAddress;
 use turnpike_proto::OwnAddresses;
 
 use crate::io::interface_addresses;
@@ -18,13 +19,15 @@ const OTHER_FILES: u64 = 512;
 /// # Errors
 /// When the kernel does not tell the addresses of the interfaces.
 pub(crate) fn own_addresses(
-    advertised: Ipv4Addr,
-    bound: Ipv4Addr,
+    relay: impl IntoIterator<Item = RelayAddress>,
     listeners: &[SocketAddr],
 ) -> io::Result<OwnAddresses> {
-    let mut relayed = vec![IpAddr::V4(advertised)];
-    if !bound.is_unspecified() && bound != advertised {
-        relayed.push(IpAddr::V4(bound));
+    let mut relayed = Vec::new();
+    for RelayAddress { bound, advertised } in relay {
+        relayed.push(advertised);
+        if !bound.is_unspecified() && bound != advertised {
+            relayed.push(bound);
+        }
     }
     let mut others = interface_addresses()?;
     others.extend(listeners.iter().map(SocketAddr::ip));
@@ -115,18 +118,21 @@ mod tests {
 
     #[test]
     fn addresses_of_the_host_are_own_and_only_advertised_and_bound_ones_relayed() {
-        let bound = Ipv4Addr::LOCALHOST;
-        let advertised = Ipv4Addr::new(198, 18, 0, 1);
+        let bound: IpAddr = Ipv4Addr::LOCALHOST.into();
+        let advertised: IpAddr = Ipv4Addr::new(198, 18, 0, 1).into();
+        let ipv6: IpAddr = "2001:db8::1".parse().unwrap();
         let listeners = ["127.0.0.2:3478".parse().unwrap(), "0.0.0.0:3478".parse().unwrap()];
-        let own = own_addresses(advertised, bound, &listeners).unwrap();
-        assert_eq!(own.relayed, [IpAddr::V4(advertised), IpAddr::V4(bound)]);
+        let relay = [RelayAddress { bound, advertised }, RelayAddress { bound: ipv6, advertised: ipv6 }];
+        let own = own_addresses(relay, &listeners).unwrap();
+        assert_eq!(own.relayed, [advertised, bound, ipv6]);
         assert_eq!(own.listeners, [3478]);
         for ip in ["127.0.0.2", "0.0.0.0", "::"] {
             assert!(own.others.contains(&ip.parse().unwrap()), "{ip}");
         }
-        assert!(!own.others.contains(&IpAddr::V4(bound)));
-        let on_any = own_addresses(advertised, Ipv4Addr::UNSPECIFIED, &listeners).unwrap();
-        assert_eq!(on_any.relayed, [IpAddr::V4(advertised)]);
-        assert!(on_any.others.contains(&IpAddr::V4(bound)));
+        assert!(!own.others.contains(&bound));
+        let on_any = RelayAddress { bound: Ipv4Addr::UNSPECIFIED.into(), advertised };
+        let on_any = own_addresses([on_any], &listeners).unwrap();
+        assert_eq!(on_any.relayed, [advertised]);
+        assert!(on_any.others.contains(&bound));
     }
 }

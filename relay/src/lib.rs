@@ -21,6 +21,6 @@ mod snapshot;
 mod view;
 mod worker;
 
-pub use bind::{Listening, Relay};
+pub use bind::{Listening, Relay, is_skipped};
 pub use error::StartError;
 pub use serve::Summary;

@@ -1,10 +1,12 @@
 use std::{
+    fmt::Display,
     io,
-    net::{SocketAddr, TcpListener, UdpSocket},
+    net::{SocketAddr, TcpListener},
     os::unix::net::UnixStream,
 };
 
 use clap::Args;
+use socket2::{Domain, Socket, Type};
 use turnpike_config::{Config, Loaded, MissingSecret};
 
 use super::ConfigFile;
@@ -51,13 +53,14 @@ fn print_values(screen: &mut Screen, loaded: &Loaded) -> io::Result<()> {
         1 => "one secret".to_owned(),
         count => format!("{count} secrets, the first signs"),
     };
+    let bound = relay.relay_ipv4.iter().chain(&relay.relay_ipv6).map(|address| address.bound);
     let lines = [
         ("config", file.unwrap_or_else(|| "none, built-in defaults".to_owned())),
         ("node", node.name.clone()),
-        ("address", node.public_ipv4.to_string()),
+        ("address", joined(node.public_addresses(), ", ")),
         ("state", node.state_dir.display().to_string()),
         ("secret", format!("{}: {secrets}", loaded.secret_file.display())),
-        ("relay", format!("ports {first}-{last} on {}, {} shards", relay.relay_ipv4, relay.shards)),
+        ("relay", format!("ports {first}-{last} on {}, {} shards", joined(bound, " and "), relay.shards)),
         (
             "limits",
             format!("{} allocations, {} a subject", relay.max_allocations, relay.max_allocations_per_subject),
@@ -75,22 +78,35 @@ fn print_values(screen: &mut Screen, loaded: &Loaded) -> io::Result<()> {
     Ok(())
 }
 
+fn joined<T: Display>(items: impl Iterator<Item = T>, between: &str) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(between)
+}
+
 /// Tries every address, and lets go of it.
 fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
     let Config { relay, signaling, metrics, .. } = config;
     let running = UnixStream::connect(&relay.admin_socket).is_ok();
-    let udp = |address: SocketAddr| UdpSocket::bind(address).map(drop);
     let tcp = |address: SocketAddr| TcpListener::bind(address).map(drop);
     let mut outcomes = Vec::new();
     let mut add = |about, key, transport, address: SocketAddr, bound: io::Result<()>| {
         let what = format!("{transport} {address}");
-        outcomes.push((about, verdict(&what, key, bound, running)));
+        let outcome = match bound {
+            Err(error) if turnpike_relay::is_skipped(address, &error) => {
+                Ok(format!("{what} is skipped: this host has no IPv6"))
+            }
+            bound => verdict(&what, key, bound, running),
+        };
+        outcomes.push((about, outcome));
     };
     for listener in &relay.listen_udp {
         add("turn", "relay.listen_udp", "UDP", *listener, udp(*listener));
     }
-    let any_port = SocketAddr::from((relay.relay_ipv4, 0));
-    add("relayed", "relay.relay_ipv4", "UDP", any_port, udp(any_port));
+    for (key, address) in [("relay.relay_ipv4", relay.relay_ipv4), ("relay.relay_ipv6", relay.relay_ipv6)] {
+        if let Some(address) = address {
+            let any_port = SocketAddr::new(address.bound, 0);
+            add("relayed", key, "UDP", any_port, udp(any_port));
+        }
+    }
     for listener in &signaling.listen {
         add("http", "signaling.listen", "TCP", *listener, tcp(*listener));
     }
@@ -103,6 +119,15 @@ fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
         }
     }
     outcomes
+}
+
+/// Binds as the relay does: to one family.
+fn udp(address: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())
 }
 
 /// What a trial bind says. A port that is taken is no failure while this very node runs.

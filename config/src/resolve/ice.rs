@@ -1,13 +1,19 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::authority;
 use crate::{Ice, IcePolicy, Node, Relay, check::Checker, raw, raw::Urls};
 
 pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &Relay) -> Ice {
     let policy_span = raw.policy.as_ref().map(toml::Spanned::span);
-    let host = node.domain.clone().unwrap_or_else(|| node.public_ipv4.address.to_string());
-    let auto = auto_urls(&host, &relay.listen_udp);
+    let addresses: Vec<IpAddr> = node.public_addresses().map(|public| public.address).collect();
+    let auto = auto_urls(node.domain.as_deref(), &addresses, &relay.listen_udp);
     let own_turn_urls = auto.1.clone();
+    let is_auto = raw.urls.as_ref().is_none_or(|urls| matches!(urls.get_ref(), Urls::Word(_)));
+    if is_auto && own_turn_urls.is_empty() && !relay.listen_udp.is_empty() {
+        let refusal = "has no listener of the family of this node's public address, so that clients can be told of \
+                       none: add one, or write `ice.urls`";
+        c.refuse("relay.listen_udp", None, refusal);
+    }
     let (stun_urls, turn_urls) = c.take("ice.urls", raw.urls, auto.clone(), |urls| match urls {
         Urls::Word(word) if word == "auto" => Ok(auto),
         Urls::Word(word) => Err(format!("is \"{word}\": write \"auto\" or a list of URLs")),
@@ -25,10 +31,25 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &R
     Ice { own_relay: turn_urls == own_turn_urls, stun_urls, turn_urls, policy }
 }
 
-/// STUN and TURN URLs of this node: one each, for every TURN URL costs a client one allocation.
-pub(crate) fn auto_urls(host: &str, listen_udp: &[SocketAddr]) -> (Vec<String>, Vec<String>) {
-    let port = listen_udp.first().map_or(3478, SocketAddr::port);
-    (vec![format!("stun:{host}:{port}")], vec![format!("turn:{host}:{port}?transport=udp")])
+/// STUN and TURN URLs of this node: one each by name, or by address for each family that has a listener. There are no
+/// more, for every TURN URL costs a client one allocation.
+pub(crate) fn auto_urls(
+    domain: Option<&str>,
+    addresses: &[IpAddr],
+    listen_udp: &[SocketAddr],
+) -> (Vec<String>, Vec<String>) {
+    let first = listen_udp.first().map_or(3478, SocketAddr::port);
+    let by_address = |address: &IpAddr| {
+        let listener = listen_udp.iter().find(|listener| listener.is_ipv4() == address.is_ipv4())?;
+        Some(SocketAddr::new(*address, listener.port()).to_string())
+    };
+    let places: Vec<String> = match domain {
+        Some(name) => vec![format!("{name}:{first}")],
+        None => addresses.iter().filter_map(by_address).collect(),
+    };
+    let stun = places.iter().map(|place| format!("stun:{place}"));
+    let turn = places.iter().map(|place| format!("turn:{place}?transport=udp"));
+    (stun.collect(), turn.collect())
 }
 
 fn split(urls: &[String]) -> Result<(Vec<String>, Vec<String>), String> {

@@ -1,5 +1,5 @@
 use std::{
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
@@ -7,8 +7,8 @@ use toml::Spanned;
 
 use super::Purpose;
 use crate::{
-    Host, Node, Relay,
-    check::{Checker, ipv4, listener, network, unless_empty},
+    Host, Node, PublicAddress, Relay, RelayAddress,
+    check::{Checker, by_family, ipv4, ipv6, listener, network, unless_empty},
     raw::{self, Key, List},
 };
 
@@ -32,12 +32,15 @@ pub(super) fn resolve(
 ) -> Relay {
     let (listen_udp, port_range) = ports(c, raw.listen_udp, raw.port_range);
     let (default_lifetime, max_lifetime) = lifetimes(c, raw.default_lifetime, raw.max_lifetime);
-    let relay_ipv4 = c.take("relay.relay_ipv4", raw.relay_ipv4, None, unless_empty(ipv4));
+    let v4 = |text: &str| ipv4(text).map(IpAddr::V4);
+    let v6 = |text: &str| ipv6(text).map(IpAddr::V6);
+    let relay_ipv4 = relay_address(c, "ipv4", raw.relay_ipv4, v4, node.public_ipv4.as_ref(), host);
+    let relay_ipv6 = relay_address(c, "ipv6", raw.relay_ipv6, v6, node.public_ipv6.as_ref(), host);
     let admin_socket = purpose.default_path("/run/turnpike/relay.sock", &node.state_dir, "relay.sock");
     Relay {
         listen_udp,
-        relay_ipv4: relay_ipv4.unwrap_or_else(|| own_address(node, host)),
-        advertised_ipv4: node.public_ipv4.address,
+        relay_ipv4,
+        relay_ipv6,
         port_range,
         shards: match c.number("relay.shards", raw.shards, 0, 0..=MAX_SHARDS) {
             0 => host.cores.max(1),
@@ -78,8 +81,8 @@ pub(super) fn resolve(
 
 fn ports(c: &mut Checker<'_>, listeners: List, range: Key<Vec<i64>>) -> (Vec<SocketAddr>, (u16, u16)) {
     let span = range.as_ref().map(Spanned::span);
-    let any = vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, 3478))];
-    let listen_udp = c.take_filled_list("relay.listen_udp", listeners, any, udp_listener);
+    let any = vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3478))];
+    let listen_udp = by_family(c.take_filled_list("relay.listen_udp", listeners, any, listener));
     let (first, last) = c.take("relay.port_range", range, (49_152, 65_535), |ports| port_range(&ports));
     if let Some(listener) = listen_udp.iter().find(|listener| (first..=last).contains(&listener.port())) {
         let refusal = format!("{first}-{last} holds the port of the listener {listener}: move one of them");
@@ -115,22 +118,33 @@ fn max_allocations(c: &mut Checker<'_>, raw: Key<i64>, (first, last): (u16, u16)
     }
 }
 
-/// Where relay sockets are bound unless a key says: the advertised address if this machine has it, else any.
-fn own_address(node: &Node, host: &Host) -> Ipv4Addr {
-    let advertised = node.public_ipv4.address;
-    match host.holds(advertised) || advertised.is_loopback() {
-        true => advertised,
-        false => Ipv4Addr::UNSPECIFIED,
-    }
-}
-
-fn udp_listener(text: &str) -> Result<SocketAddr, String> {
-    match listener(text)? {
-        SocketAddr::V6(_) => {
-            Err(format!("holds \"{text}\": the relay serves IPv4 only; write \"0.0.0.0:3478\""))
+/// Relay sockets are bound, unless the key says where, on the advertised address if this machine has it, else on any.
+fn relay_address(
+    c: &mut Checker<'_>,
+    family: &str,
+    raw: Key<String>,
+    read: impl Fn(&str) -> Result<IpAddr, String>,
+    public: Option<&PublicAddress>,
+    host: &Host,
+) -> Option<RelayAddress> {
+    let (key, span) = (format!("relay.relay_{family}"), raw.as_ref().map(Spanned::span));
+    let written = c.take(&key, raw, None, unless_empty(read));
+    let Some(PublicAddress { address: advertised, .. }) = public else {
+        if let Some(written) = written {
+            let refusal = format!(
+                "is {written}, but `node.public_{family}` is \"none\" or was not found, so that nothing is relayed \
+                 there: write that address too, or leave this one empty"
+            );
+            c.refuse(&key, span.as_ref(), &refusal);
         }
-        v4 => Ok(v4),
-    }
+        return None;
+    };
+    let own = match host.holds(*advertised) || advertised.is_loopback() {
+        true => *advertised,
+        false if advertised.is_ipv4() => Ipv4Addr::UNSPECIFIED.into(),
+        false => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    Some(RelayAddress { bound: written.unwrap_or(own), advertised: *advertised })
 }
 
 fn port_range(ports: &[i64]) -> Result<(u16, u16), String> {

@@ -1,12 +1,12 @@
 use std::{
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
 use super::Purpose;
 use crate::{
     Tls,
-    check::{Checker, listener, unless_empty},
+    check::{Checker, by_family, listener, unless_empty},
     raw::{self, Key},
 };
 
@@ -58,37 +58,4 @@ fn file(
         c.refuse(key, span.as_ref(), refusal);
     }
     path
-}
-
-/// `[::]` stands for both families, which are bound apart.
-fn by_family(listeners: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let mut apart = Vec::new();
-    for listener in listeners {
-        let both = listener.ip() == Ipv6Addr::UNSPECIFIED;
-        let v4 = both.then(|| SocketAddr::from((Ipv4Addr::UNSPECIFIED, listener.port())));
-        for listener in v4.into_iter().chain([listener]) {
-            if !apart.contains(&listener) {
-                apart.push(listener);
-            }
-        }
-    }
-    apart
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_address_is_one_listener_for_each_family() {
-        let listen = |texts: &[&str]| by_family(texts.iter().map(|text| text.parse().unwrap()).collect());
-        assert_eq!(
-            listen(&["[::]:443", "192.0.2.1:5349"]),
-            ["0.0.0.0:443", "[::]:443", "192.0.2.1:5349"].map(|text| text.parse().unwrap())
-        );
-        assert_eq!(
-            listen(&["0.0.0.0:443", "[::]:443"]),
-            ["0.0.0.0:443", "[::]:443"].map(|text| text.parse().unwrap())
-        );
-    }
 }

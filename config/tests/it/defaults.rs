@@ -1,8 +1,10 @@
-use std::net::Ipv4Addr;
+use turnpike_config::{Learned, MissingSecret, Note, RelayAddress};
 
-use turnpike_config::{InterfaceAddress, Learned, MissingSecret, Note};
+use super::{Machine, interface};
 
-use super::Machine;
+fn relay_address(bound: &str, advertised: &str) -> Option<RelayAddress> {
+    Some(RelayAddress { bound: bound.parse().unwrap(), advertised: advertised.parse().unwrap() })
+}
 
 #[test]
 fn without_a_file_everything_lies_in_the_users_own_data_folder() {
@@ -15,7 +17,12 @@ fn without_a_file_everything_lies_in_the_users_own_data_folder() {
     assert_eq!(loaded.config.node.name, "node-1");
     assert_eq!(loaded.config.relay.shards, 4);
     assert_eq!(loaded.config.relay.max_allocations, 14_745);
-    assert_eq!(loaded.config.relay.relay_ipv4, Ipv4Addr::new(198, 18, 0, 1));
+    assert_eq!(loaded.config.relay.relay_ipv4, relay_address("198.18.0.1", "198.18.0.1"));
+    assert_eq!(loaded.config.relay.relay_ipv6, None);
+    assert_eq!(
+        loaded.config.relay.listen_udp,
+        ["0.0.0.0:3478", "[::]:3478"].map(|address| address.parse().unwrap())
+    );
     assert_eq!(loaded.config.ice.turn_urls, ["turn:198.18.0.1:3478?transport=udp"]);
 }
 
@@ -76,8 +83,7 @@ fn without_a_data_folder_the_state_folder_must_be_told() {
 #[test]
 fn a_private_address_stops_a_file_and_is_a_warning_without_one() {
     let mut machine = Machine::new().with_own_secret();
-    machine.host.addresses =
-        vec![InterfaceAddress { interface: "eth0".to_owned(), address: [10, 0, 0, 5].into() }];
+    machine.host.addresses = vec![interface("10.0.0.5")];
     let notes = machine.load(None).unwrap().notes;
     let [note @ Note::PrivateAddress(address)] = notes.as_slice() else { panic!("{notes:?}") };
     assert!(note.is_warning());
@@ -96,26 +102,68 @@ fn a_private_address_stops_a_file_and_is_a_warning_without_one() {
 fn a_relay_behind_nat_binds_on_any_address_unless_told() {
     let machine = Machine::new().with_own_secret();
     let relay = machine.load_text("[node]\npublic_ipv4 = \"192.0.2.10\"").unwrap().config.relay;
-    assert_eq!(relay.advertised_ipv4, Ipv4Addr::new(192, 0, 2, 10));
-    assert_eq!(relay.relay_ipv4, Ipv4Addr::UNSPECIFIED);
+    assert_eq!(relay.relay_ipv4, relay_address("0.0.0.0", "192.0.2.10"));
+    let ipv6 = "[node]\npublic_ipv6 = \"2001:db8::5\"";
+    let relay = machine.load_text(ipv6).unwrap().config.relay;
+    assert_eq!(relay.relay_ipv6, relay_address("::", "2001:db8::5"));
+    let relay =
+        machine.load_text(&format!("{ipv6}\n[relay]\nrelay_ipv6 = \"fd00::5\"")).unwrap().config.relay;
+    assert_eq!(relay.relay_ipv6, relay_address("fd00::5", "2001:db8::5"));
+}
+
+#[test]
+fn a_global_ipv6_address_of_an_interface_is_served_beside_ipv4() {
+    let mut machine = Machine::new().with_own_secret();
+    machine.host.addresses.extend(["fe80::1", "fd00::1", "2001:db8::1"].map(interface));
+    let config = machine.load_text("").unwrap().config;
+    assert_eq!(config.relay.relay_ipv4, relay_address("198.18.0.1", "198.18.0.1"));
+    assert_eq!(config.relay.relay_ipv6, relay_address("2001:db8::1", "2001:db8::1"));
+    assert_eq!(config.ice.stun_urls, ["stun:198.18.0.1:3478", "stun:[2001:db8::1]:3478"]);
+    assert_eq!(
+        config.ice.turn_urls,
+        ["turn:198.18.0.1:3478?transport=udp", "turn:[2001:db8::1]:3478?transport=udp"]
+    );
+    let config = machine.load_text("[node]\ndomain = \"turn.example.org\"").unwrap().config;
+    assert_eq!(config.ice.turn_urls, ["turn:turn.example.org:3478?transport=udp"]);
+
+    let config = machine.load_text("[relay]\nlisten_udp = [\"198.18.0.1:4000\"]").unwrap().config;
+    assert_eq!(config.ice.turn_urls, ["turn:198.18.0.1:4000?transport=udp"], "clients need a listener");
+}
+
+#[test]
+fn each_family_can_be_left_out_but_not_both() {
+    let mut machine = Machine::new().with_own_secret();
+    machine.host.addresses.push(interface("2001:db8::1"));
+    let relay = machine.load_text("[node]\npublic_ipv6 = \"none\"").unwrap().config.relay;
+    assert_eq!((relay.relay_ipv4.is_some(), relay.relay_ipv6), (true, None));
+    let config = machine.load_text("[node]\npublic_ipv4 = \"none\"").unwrap().config;
+    assert_eq!((config.relay.relay_ipv4, config.relay.relay_ipv6.is_some()), (None, true));
+    assert_eq!(config.ice.turn_urls, ["turn:[2001:db8::1]:3478?transport=udp"]);
+    machine.host.addresses.remove(0);
+    assert_eq!(machine.load_text("").unwrap().config.relay.relay_ipv4, None, "a machine of IPv6 alone");
+
+    machine.host.addresses.clear();
+    let error = machine.load_text("[node]\npublic_ipv4 = \"none\"").unwrap_err().to_string();
+    let expected = "turnpike.toml:2:15: `node.public_ipv4` is \"none\", and this node has no public IPv6 address \
+                    either: write one of the two";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]
 fn this_machine_alone_is_served_whatever_the_file_says() {
     let machine = Machine::new().with_own_secret();
     let path = machine.folder.path().join("turnpike.toml");
-    std::fs::write(&path, "[node]\npublic_ipv4 = \"10.0.0.5\"\n[relay]\nlisten_udp = [\"0.0.0.0:4000\"]")
+    std::fs::write(&path, "[node]\npublic_ipv4 = \"10.0.0.5\"\n[relay]\nlisten_udp = [\"[::]:4000\"]")
         .unwrap();
     let loaded = machine.load_as(Some(&path), MissingSecret::Make, true).unwrap();
     let config = loaded.config;
     assert_eq!(loaded.notes, []);
-    assert_eq!(config.node.public_ipv4.address, Ipv4Addr::LOCALHOST);
+    let addresses: Vec<String> = config.node.public_addresses().map(|a| a.address.to_string()).collect();
+    assert_eq!(addresses, ["127.0.0.1"]);
     assert_eq!(config.relay.listen_udp, ["127.0.0.1:4000".parse().unwrap()]);
     assert_eq!(config.signaling.listen, ["127.0.0.1:8080".parse().unwrap()]);
-    assert_eq!(
-        (config.relay.relay_ipv4, config.relay.advertised_ipv4),
-        (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST)
-    );
+    assert_eq!(config.relay.relay_ipv4, relay_address("127.0.0.1", "127.0.0.1"));
+    assert_eq!(config.relay.relay_ipv6, None);
     assert_eq!(config.ice.turn_urls, ["turn:127.0.0.1:4000?transport=udp"]);
     assert!(config.relay.drain_timeout.is_zero());
     for network in ["127.0.0.0/8", "192.168.0.0/16", "127.0.0.1/32", "198.18.0.1/32"] {

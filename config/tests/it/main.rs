@@ -11,6 +11,11 @@ use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use turnpike_config::{ConfigError, Host, InterfaceAddress, Loaded, MissingSecret, Request, load};
 
+/// An address of eth0.
+fn interface(address: &str) -> InterfaceAddress {
+    InterfaceAddress { interface: "eth0".to_owned(), address: address.parse().unwrap(), is_passing: false }
+}
+
 /// A machine on the lab's internet with a secret of its own.
 struct Machine {
     folder: tempfile::TempDir,
@@ -20,7 +25,7 @@ struct Machine {
 impl Machine {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let eth0 = InterfaceAddress { interface: "eth0".to_owned(), address: [198, 18, 0, 1].into() };
+        let eth0 = interface("198.18.0.1");
         let mut host = Host { name: "node-1".to_owned(), cores: 4, addresses: vec![eth0], ..Host::default() };
         host.data_home = Some(folder.path().join("share"));
         Self { folder, host }

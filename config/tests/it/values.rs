@@ -1,6 +1,6 @@
 use std::{path::Path, time::Duration};
 
-use turnpike_config::{IcePolicy, Learned, LogFormat, PublicAddress};
+use turnpike_config::{IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress};
 
 use super::Machine;
 
@@ -12,8 +12,11 @@ fn every_key_reaches_its_value() {
 
     let node = &config.node;
     assert_eq!((node.name.as_str(), node.domain.as_deref()), ("fsn1", Some("turn.example.org")));
-    let address = PublicAddress { address: [192, 0, 2, 10].into(), learned: Learned::Configured };
-    assert_eq!(node.public_ipv4, address);
+    let configured = |address: &str| {
+        Some(PublicAddress { address: address.parse().unwrap(), learned: Learned::Configured })
+    };
+    assert_eq!(node.public_ipv4, configured("192.0.2.10"));
+    assert_eq!(node.public_ipv6, configured("2001:db8::10"));
     assert_eq!(node.state_dir, folder.join("state"), "a relative path starts at the file's folder");
 
     let auth = &config.auth;
@@ -24,7 +27,11 @@ fn every_key_reaches_its_value() {
 
     let relay = &config.relay;
     assert_eq!(relay.listen_udp, ["10.0.0.5:3478".parse().unwrap(), "10.0.0.5:3479".parse().unwrap()]);
-    assert_eq!((relay.relay_ipv4.octets(), relay.advertised_ipv4.octets()), ([10, 0, 0, 5], [192, 0, 2, 10]));
+    let relayed = |bound: &str, advertised: &str| {
+        Some(RelayAddress { bound: bound.parse().unwrap(), advertised: advertised.parse().unwrap() })
+    };
+    assert_eq!(relay.relay_ipv4, relayed("10.0.0.5", "192.0.2.10"));
+    assert_eq!(relay.relay_ipv6, relayed("fd00::5", "2001:db8::10"));
     assert_eq!((relay.port_range, relay.shards, relay.max_allocations), ((50_000, 50_099), 3, 80));
     assert_eq!(relay.max_allocations_per_subject, 4);
     assert_eq!((relay.max_permissions_per_allocation, relay.max_channels_per_allocation), (10, 20));

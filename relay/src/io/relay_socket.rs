@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr, UdpSocket},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,14 +12,18 @@ use super::option;
 /// Asked of the kernel: some tenths of a second of video between two turns.
 const BUFFER: usize = 512 << 10;
 
-/// Binds a relay socket. It shares its port with nobody.
-pub(crate) fn open(ip: Ipv4Addr, port: u16) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+/// Binds a relay socket of one family. It shares its port with nobody.
+pub(crate) fn open(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
+    let address = SocketAddr::new(ip, port);
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     socket.set_nonblocking(true)?;
-    option::allow_fragments(&socket)?;
+    match ip.is_ipv4() {
+        true => option::allow_fragments(&socket)?,
+        false => socket.set_only_v6(true)?,
+    }
     // A small buffer is no reason not to serve.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
-    socket.bind(&SocketAddr::from((ip, port)).into())?;
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }

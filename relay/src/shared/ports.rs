@@ -132,7 +132,7 @@ impl PortPool {
 
     /// `Ok(None)` when another program holds the port, which is then set aside.
     fn bind(&self, mut lease: Lease, now: Duration) -> Result<Option<BoundPort>, BindError> {
-        match open_relay_socket(self.ip, lease.port) {
+        match open_relay_socket(self.ip.into(), lease.port) {
             Ok(socket) => Ok(Some(BoundPort { socket, lease })),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 lease.set_aside_until = Some(now + SET_ASIDE);

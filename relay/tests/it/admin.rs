@@ -2,13 +2,17 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use crate::{client::Client, harness::Server, http, metrics};
+use crate::{
+    client::Client,
+    harness::{Server, relay_address},
+    http, metrics,
+};
 
 #[tokio::test]
 async fn status_tells_what_is_configured_and_what_is_live() {
     let server = Server::start(|config| {
         config.relay.shards = 3;
-        config.relay.advertised_ipv4 = [198, 18, 0, 9].into();
+        config.relay.relay_ipv4 = relay_address([127, 0, 0, 1], [198, 18, 0, 9]);
         config.relay.max_allocations = 77;
     });
     let mode = std::fs::metadata(&server.listening.admin_socket).unwrap().permissions().mode();

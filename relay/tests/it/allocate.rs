@@ -6,7 +6,7 @@ use turnpike_relay_api::credential::Limits;
 
 use crate::{
     client::{Arrival, Ask, Client},
-    harness::{Server, credential, own_loopback_address},
+    harness::{Server, credential, own_loopback_address, relay_address},
 };
 
 const EVEN: Ask = Ask { even_port: Some(false), token: None };
@@ -38,7 +38,7 @@ async fn the_port_above_an_even_one_goes_to_another_client_with_its_token() {
 #[tokio::test]
 async fn even_port_alone_reserves_nothing() {
     let server = Server::start(|config| {
-        config.relay.relay_ipv4 = own_loopback_address();
+        config.relay.relay_ipv4 = relay_address(own_loopback_address(), [127, 0, 0, 1]);
         config.relay.port_range = (16_000, 16_003);
     });
     for _ in 0..100 {
@@ -60,7 +60,7 @@ async fn even_port_alone_reserves_nothing() {
 #[tokio::test]
 async fn every_port_of_the_range_is_given_once_and_then_508() {
     let server = Server::start(|config| {
-        config.relay.relay_ipv4 = own_loopback_address();
+        config.relay.relay_ipv4 = relay_address(own_loopback_address(), [127, 0, 0, 1]);
         config.relay.port_range = (16_100, 16_103);
         config.relay.shards = 2;
     });
@@ -141,6 +141,21 @@ async fn answers_and_data_leave_from_the_address_that_was_asked() {
         client.send_indication(client.relayed, b"to myself").await;
         assert_eq!(client.arrival().await, Arrival::Data(client.relayed, b"to myself".to_vec()));
     }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn both_families_are_bound_apart_on_one_port() {
+    let port = std::net::UdpSocket::bind("[::]:0").unwrap().local_addr().unwrap().port();
+    let both = ["0.0.0.0", "::"].map(|ip| SocketAddr::new(ip.parse().unwrap(), port));
+    let server = Server::start(|config| config.relay.listen_udp = both.into());
+    for ip in ["127.0.0.1", "::1"] {
+        let to = SocketAddr::new(ip.parse().unwrap(), port);
+        let mut client = Client::new(to, credential("apart", &Limits::default())).await;
+        let mapped = client.binding().await;
+        assert_eq!(mapped, client.address(), "an IPv4 client is not taken for a mapped one of IPv6");
+    }
+    assert_eq!(server.status().await.listen_udp, both);
     server.stop().await;
 }
 

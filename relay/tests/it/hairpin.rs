@@ -9,7 +9,7 @@ use turnpike_relay_api::admin::Flow;
 
 use crate::{
     client::{Arrival, Client},
-    harness::{Server, own_loopback_address},
+    harness::{Server, own_loopback_address, relay_address},
 };
 
 /// Two clients that may reach each other's relayed addresses.
@@ -124,8 +124,7 @@ async fn large_payloads_cross_shards() {
 #[tokio::test]
 async fn behind_one_to_one_nat_nothing_goes_out_to_the_public_address() {
     let server = Server::start(|config| {
-        config.relay.advertised_ipv4 = [198, 18, 0, 1].into();
-        config.relay.relay_ipv4 = own_loopback_address();
+        config.relay.relay_ipv4 = relay_address(own_loopback_address(), [198, 18, 0, 1]);
         config.relay.shards = 2;
     });
     let (mut one, mut two) = pair(&server, "nat").await;
@@ -152,7 +151,8 @@ fn free_port(taken: &[u16]) -> u16 {
 
 #[tokio::test]
 async fn relay_sockets_on_any_address_are_reached_in_process_as_well() {
-    let server = Server::start(|config| config.relay.relay_ipv4 = [0, 0, 0, 0].into());
+    let server =
+        Server::start(|config| config.relay.relay_ipv4 = relay_address([0, 0, 0, 0], [127, 0, 0, 1]));
     let (mut one, mut two) = pair(&server, "on-any").await;
     exchange(&server, &mut one, &mut two, 10).await;
     server.stop().await;

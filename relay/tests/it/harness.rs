@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     time::Duration,
 };
@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use turnpike_config::{Config, Host, MissingSecret, Request};
+use turnpike_config::{Config, Host, MissingSecret, RelayAddress, Request};
 use turnpike_relay::{Listening, Summary};
 use turnpike_relay_api::{
     admin::{SESSIONS, STATUS, Session, Sessions, Status},
@@ -64,6 +64,11 @@ pub(crate) fn config(folder: &Path) -> Config {
 pub(crate) fn own_loopback_address() -> Ipv4Addr {
     let [.., high, low] = std::process::id().to_be_bytes();
     Ipv4Addr::new(127, 10, high, low)
+}
+
+/// Where relayed addresses are.
+pub(crate) fn relay_address(bound: impl Into<IpAddr>, advertised: impl Into<IpAddr>) -> Option<RelayAddress> {
+    Some(RelayAddress { bound: bound.into(), advertised: advertised.into() })
 }
 
 /// A credential that is good for an hour.

@@ -1,9 +1,11 @@
 //! What keeps a relay from starting, and what its operator reads then.
 
+use std::net::SocketAddr;
+
 use turnpike_config::Config;
 use turnpike_relay::{Relay, StartError};
 
-use crate::harness::{self, Server};
+use crate::harness::{self, Server, relay_address};
 
 fn refused(change: impl FnOnce(&mut Config)) -> StartError {
     let folder = tempfile::tempdir().unwrap();
@@ -64,10 +66,13 @@ async fn a_live_admin_socket_is_not_taken_over() {
 
 #[tokio::test]
 async fn addresses_that_this_host_lacks_are_named() {
-    let foreign = "198.18.255.254:3478".parse().unwrap();
+    let foreign: SocketAddr = "198.18.255.254:3478".parse().unwrap();
     let cases = [
         (refused(|config| config.relay.listen_udp = vec![foreign]), "relay.listen_udp"),
-        (refused(|config| config.relay.relay_ipv4 = [198, 18, 255, 254].into()), "relay.relay_ipv4"),
+        (
+            refused(|config| config.relay.relay_ipv4 = relay_address(foreign.ip(), foreign.ip())),
+            "relay.relay_ipv4",
+        ),
         (refused(|config| config.metrics.relay_listen = Some(foreign)), "metrics.relay_listen"),
     ];
     for (error, key) in cases {
