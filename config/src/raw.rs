@@ -67,6 +67,8 @@ pub(crate) struct Relay {
     pub(crate) allow_peers: List,
     pub(crate) deny_peers: List,
     pub(crate) min_peer_port: Key<i64>,
+    pub(crate) unauthenticated_per_second: Key<i64>,
+    pub(crate) binding_per_second: Key<i64>,
     pub(crate) software_attribute: Key<bool>,
     pub(crate) drain_timeout: Key<String>,
     pub(crate) admin_socket: Key<String>,

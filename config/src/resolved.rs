@@ -165,6 +165,10 @@ pub struct Relay {
     pub deny_peers: Vec<IpNet>,
     /// Lowest peer port data may be sent to.
     pub min_peer_port: u16,
+    /// 400, 401 and 438 a second over UDP to one IPv4 address or IPv6 /64, twice as many at once; 0 is no limit.
+    pub unauthenticated_per_second: u32,
+    /// The same of Binding answers.
+    pub binding_per_second: u32,
     /// Name and version in SOFTWARE attributes.
     pub software_attribute: bool,
     /// How long live allocations are served after the first SIGTERM; zero ends at once.

@@ -1,6 +1,7 @@
 //! Opening everything that a relay needs, before it serves: what cannot be had is told in one sentence.
 
 use std::{
+    hash::RandomState,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
@@ -13,7 +14,7 @@ use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Config, RelayAddress};
-use turnpike_proto::Server;
+use turnpike_proto::{Server, SourceLimits};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -219,6 +220,11 @@ fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike
         max_lifetime: relay.max_lifetime,
         strict_permissions: relay.strict_permissions,
         rfc5766_channel_numbers: relay.rfc5766_channel_numbers,
+        sources: Arc::new(SourceLimits::new(
+            relay.unauthenticated_per_second,
+            relay.binding_per_second,
+            RandomState::new(),
+        )),
         software: relay.software_attribute.then(|| format!("turnpike {VERSION}")),
     })
 }

@@ -18,6 +18,8 @@ const MAX_SHARDS: u64 = 256;
 const MAX_PERMISSIONS: u64 = 65_536;
 /// Channel numbers 0x4000-0x4FFF (RFC 8656 §12).
 const MAX_CHANNELS: u64 = 4096;
+/// Answers a second to one source: a limit beyond is none.
+const MAX_ANSWERS: u64 = 1_000_000;
 /// No allocation lives shorter than this (RFC 8656 §7.2).
 const MIN_LIFETIME: Duration = Duration::from_secs(600);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -72,6 +74,18 @@ pub(super) fn resolve(
         allow_peers: c.take_list("relay.allow_peers", raw.allow_peers, Vec::new(), network),
         deny_peers: c.take_list("relay.deny_peers", raw.deny_peers, Vec::new(), network),
         min_peer_port: c.number("relay.min_peer_port", raw.min_peer_port, 1024, 0..=65_535),
+        unauthenticated_per_second: c.number(
+            "relay.unauthenticated_per_second",
+            raw.unauthenticated_per_second,
+            100,
+            0..=MAX_ANSWERS,
+        ),
+        binding_per_second: c.number(
+            "relay.binding_per_second",
+            raw.binding_per_second,
+            1000,
+            0..=MAX_ANSWERS,
+        ),
         software_attribute: c.flag(raw.software_attribute, false),
         drain_timeout: c.duration("relay.drain_timeout", raw.drain_timeout, MINUTE, Duration::ZERO..=DAY),
         admin_socket: c

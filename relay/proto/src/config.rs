@@ -1,9 +1,11 @@
 //! What the core is told at its start.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
+
+use crate::SourceLimits;
 
 /// The settings of one [`crate::Server`]; each shard gets a clone.
 #[derive(Clone)]
@@ -36,6 +38,8 @@ pub struct Config {
     pub rfc5766_channel_numbers: bool,
     /// SOFTWARE of answers to Allocate and Refresh.
     pub software: Option<String>,
+    /// How often unproven sources are answered; one for all servers of the process.
+    pub sources: Arc<SourceLimits>,
 }
 
 /// The addresses of this node, which peers may be only as relayed addresses.

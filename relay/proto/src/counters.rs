@@ -70,6 +70,10 @@ labels! {
         SendFailed => "send_failed",
         /// Longer than the receive buffer.
         TooLarge => "too_large",
+        /// As many 400, 401 and 438 as its source gets.
+        UnauthenticatedRate => "unauthenticated_rate",
+        /// As many Binding answers as its source gets.
+        BindingRate => "binding_rate",
     }
 }
 

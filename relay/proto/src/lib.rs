@@ -19,6 +19,7 @@ mod output;
 mod policy;
 mod request;
 mod server;
+mod sources;
 mod wire;
 
 pub use address::{AllocationKey, FiveTuple, Now, Transport};
@@ -31,4 +32,5 @@ pub use output::{
 };
 pub use policy::{Denied, PeerPolicy};
 pub use server::Server;
+pub use sources::SourceLimits;
 pub use wire::stream::{Frame, MAX_FRAME, next_frame};

@@ -11,6 +11,7 @@ use crate::{
     AuthFailure, ClientVerdict, DropReason, ErrorCode, FiveTuple, Now, Server,
     allocation::State,
     auth::{Refusal, User},
+    sources::Unproven,
     wire::{Message, Method, Request, Response},
 };
 
@@ -36,7 +37,7 @@ impl Server {
         let mut request = Request::decode(message, scan, std::mem::take(&mut self.scratch));
         let verdict = self.answer(now, five_tuple, index, &mut request, reply);
         self.scratch = request.into_scratch();
-        Ok(verdict)
+        verdict
     }
 
     fn answer(
@@ -46,14 +47,14 @@ impl Server {
         index: Option<u32>,
         request: &mut Request<'_>,
         reply: &mut Vec<u8>,
-    ) -> ClientVerdict {
+    ) -> Result<ClientVerdict, DropReason> {
         let allocation = index.map(|index| self.key(index));
         let known = index.map(|index| self.at(index).user.clone());
         let user = match self.authenticate(now, five_tuple, request, known.as_ref()) {
             Ok(user) => user,
             Err(refusal) => {
-                self.refuse(now, five_tuple, request, refusal, reply);
-                return ClientVerdict::Reply { allocation };
+                self.refuse(now, five_tuple, request, refusal, reply)?;
+                return Ok(ClientVerdict::Reply { allocation });
             }
         };
         let signer = user.clone();
@@ -61,7 +62,7 @@ impl Server {
             (false, _) => Err(ErrorCode::UnknownAttribute),
             (true, Method::Allocate) => match self.allocate(now, five_tuple, index, request, user) {
                 Ok(Some(answer)) => Ok(answer),
-                Ok(None) => return ClientVerdict::Handled,
+                Ok(None) => return Ok(ClientVerdict::Handled),
                 Err(code) => {
                     self.counters.allocation_failures.count(code);
                     Err(code)
@@ -77,7 +78,7 @@ impl Server {
             }
         });
         reply.extend_from_slice(&signer.sign(response));
-        ClientVerdict::Reply { allocation }
+        Ok(ClientVerdict::Reply { allocation })
     }
 
     /// Requests that need an allocation, and the user who made it (RFC 8656 §5).
@@ -127,7 +128,7 @@ impl Server {
         request: &Request<'_>,
         refusal: Refusal,
         reply: &mut Vec<u8>,
-    ) {
+    ) -> Result<(), DropReason> {
         let (code, failure) = match refusal {
             Refusal::Challenge => (ErrorCode::Unauthorized, None),
             Refusal::Incomplete => (ErrorCode::BadRequest, Some(AuthFailure::Incomplete)),
@@ -137,12 +138,14 @@ impl Server {
         if let Some(failure) = failure {
             self.counters.auth_failures.count(failure);
         }
+        self.admit_source(now, five_tuple, Unproven::Unauthenticated)?;
         let error = Response::bare_error(request.method, request.transaction_id, code);
         let error = match code {
             ErrorCode::BadRequest => error,
             _ => self.authenticator.challenge(now, five_tuple.client, error),
         };
         reply.extend_from_slice(&error.unsigned());
+        Ok(())
     }
 
     /// max(600 s, min(asked, max_lifetime)) (RFC 8656 §7.2).

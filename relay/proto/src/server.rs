@@ -12,8 +12,10 @@ use turnpike_relay_api::{admin::Traffic, credential::Username};
 use crate::{
     Allocation, AllocationId, AllocationKey, Cause, ClientVerdict, Closed, Config, Counters, DropReason,
     ErrorCode, FiveTuple, Now, OpenedRelay, Output, PeerPolicy, PortRequest, RelayRefused, RelayRequest,
+    Transport,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
+    sources::Unproven,
     wire::{Message, Method, Response, TransactionId, binding_success},
 };
 
@@ -119,6 +121,7 @@ impl Server {
             Method::Send => self.handle_send(now, index, &message),
             Method::Binding => {
                 let unknown = message.scan()?.unknown;
+                self.admit_source(now, five_tuple, Unproven::Binding)?;
                 match unknown.is_empty() {
                     true => binding_success(&message, five_tuple.client, reply),
                     false => reply.extend_from_slice(
@@ -130,6 +133,22 @@ impl Server {
                 Ok(ClientVerdict::Reply { allocation: index.map(|index| self.key(index)) })
             }
             _ => self.handle_request(now, five_tuple, index, &message, reply),
+        }
+    }
+
+    /// Whether an unsigned answer may go to a client. A stream proves its source.
+    pub(crate) fn admit_source(
+        &self,
+        now: Now,
+        client: &FiveTuple,
+        answer: Unproven,
+    ) -> Result<(), DropReason> {
+        let admitted = client.transport != Transport::Udp
+            || self.config.sources.admit(now.mono, answer, client.client.ip());
+        match (admitted, answer) {
+            (true, _) => Ok(()),
+            (false, Unproven::Unauthenticated) => Err(DropReason::UnauthenticatedRate),
+            (false, Unproven::Binding) => Err(DropReason::BindingRate),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The table of the relay's metrics: name, type, help, labels, and where each value comes from. Every combination of
 //! label values is there from the start.
 
-use turnpike_proto::{Label, Tally, Transport};
+use turnpike_proto::{DropReason, Label, Tally, Transport};
 use turnpike_relay_api::admin::{Flow, Traffic};
 
 use crate::{
@@ -40,6 +40,10 @@ pub(crate) struct Reading {
 /// The only way of a datagram through this relay: through its process.
 const USER: &str = "user";
 const UDP: &str = "udp";
+
+/// Limits by rate, and why a datagram above one is dropped.
+const RATE_LIMITS: [(&str, DropReason); 2] =
+    [("unauthenticated", DropReason::UnauthenticatedRate), ("binding", DropReason::BindingRate)];
 
 pub(crate) static TABLE: &[Row] = &[
     Row {
@@ -175,6 +179,17 @@ pub(crate) static TABLE: &[Row] = &[
         help: "Peers that clients asked for and may not reach.",
         labels: &["reason"],
         samples: |reading| tally(&reading.total.counters.peers_denied),
+    },
+    Row {
+        name: "turnpike_rate_limited_total",
+        kind: Kind::Counter,
+        help: "Datagrams that a limit of answers or of bits a second left without an answer or dropped; they are among \
+               the dropped ones as well.",
+        labels: &["kind"],
+        samples: |reading| {
+            let dropped = &reading.total.counters.dropped;
+            RATE_LIMITS.map(|(kind, reason)| (vec![kind], dropped.get(reason) as f64)).into()
+        },
     },
     Row {
         name: "turnpike_draining",

@@ -13,6 +13,7 @@ mod corpus;
 mod data;
 mod framing;
 mod integrity_sha256;
+mod limits;
 mod metering;
 mod peer_policy;
 mod permission;

@@ -44,6 +44,7 @@ pub fn config() -> Config {
         strict_permissions: true,
         rfc5766_channel_numbers: false,
         software: None,
+        sources: Default::default(),
     }
 }
 
