@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use toml::Spanned;
 
 use crate::{
@@ -198,7 +198,18 @@ pub(crate) fn network(text: &str) -> Result<IpNet, Refusal> {
     if net.trunc() != net {
         return Err(format!("holds \"{text}\", which has bits behind its prefix: write \"{}\"", net.trunc()));
     }
+    // As a rule for peers it would leave the plain IPv4 addresses as they are.
+    if let Some(plain) = unmapped(net) {
+        return Err(format!("holds \"{text}\", which is IPv4 in the dress of IPv6: write \"{plain}\""));
+    }
     Ok(net)
+}
+
+/// The IPv4 network of a part of ::ffff:0:0/96.
+fn unmapped(net: IpNet) -> Option<Ipv4Net> {
+    let IpNet::V6(net) = net else { return None };
+    let prefix = net.prefix_len().checked_sub(96)?;
+    Ipv4Net::new(net.addr().to_ipv4_mapped()?, prefix).ok()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rand::Rng as _;
 
 use crate::{
-    AllocationKey, ClientVerdict, DropReason, Now, PeerVerdict, Server,
+    AllocationKey, ClientVerdict, Denied, DropReason, Now, PeerVerdict, Server,
     allocation::State,
     wire::{Message, Send, channel_data, data_indication},
 };
@@ -86,7 +86,10 @@ impl Server {
         if !self.at(index).permits(peer.ip(), now.mono, strict) {
             return Err(DropReason::NoPermission);
         }
-        self.policy.judge_port(peer).map_err(|_| DropReason::PeerPort)?;
+        self.policy.judge_port(peer).map_err(|denied| match denied {
+            Denied::OwnAddress => DropReason::OwnAddress,
+            _ => DropReason::PeerPort,
+        })?;
         let route = self.policy.route(peer.ip());
         Ok(ClientVerdict::Relay { allocation: self.key(index), peer, payload, route })
     }

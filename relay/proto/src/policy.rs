@@ -43,8 +43,18 @@ const DENIED_IPV4: &[&str] = &[
     "224.0.0.0/4",
     "240.0.0.0/4",
 ];
-const DENIED_IPV6: &[&str] =
-    &["::/0", "2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"];
+/// What is not 2000::/3, and special networks in it. In three parts, so that `::/0` in `allow_peers` opens as little as
+/// `0.0.0.0/0` does.
+const DENIED_IPV6: &[&str] = &[
+    "::/3",
+    "4000::/2",
+    "8000::/1",
+    "2001::/23",
+    "2001:db8::/32",
+    "2002::/16",
+    "2620:4f:8000::/48",
+    "3fff::/20",
+];
 const ALLOWED: &[&str] = &["0.0.0.0/0", "2000::/3"];
 
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +107,9 @@ impl PeerPolicy {
         if peer.port() == 0 || peer.port() < self.min_port {
             return Err(Denied::Port);
         }
-        match self.is_own(peer.ip()) && self.own.listeners.contains(&peer.port()) {
+        let is_own =
+            || self.is_own(peer.ip()) || embedded_ipv4(peer.ip()).any(|inner| self.is_own(IpAddr::V4(inner)));
+        match self.own.listeners.contains(&peer.port()) && is_own() {
             true => Err(Denied::OwnAddress),
             false => Ok(()),
         }
@@ -112,18 +124,19 @@ impl PeerPolicy {
     }
 
     fn judge_one(&self, ip: IpAddr) -> Result<(), Denied> {
-        let rule = self.rules.iter().find(|rule| rule.network.contains(&ip));
-        let verdict = rule.map_or(Err(Denied::BuiltIn), |rule| rule.verdict);
+        // A network that holds this node's relayed address is closed without it: what goes there stays in the process,
+        // and two users of one node reach each other.
         if self.own.relayed.contains(&ip) {
-            return match verdict {
-                Err(Denied::Configured) => verdict,
+            return match self.host_rule(ip) {
+                Some(Rule { verdict: denied @ Err(Denied::Configured), .. }) => *denied,
                 _ => Ok(()),
             };
         }
-        match self.own.others.contains(&ip) && !self.opened_by_host_route(ip) {
-            true => Err(Denied::OwnAddress),
-            false => verdict,
+        if self.own.others.contains(&ip) && !self.opened_by_host_route(ip) {
+            return Err(Denied::OwnAddress);
         }
+        let rule = self.rules.iter().find(|rule| rule.network.contains(&ip));
+        rule.map_or(Err(Denied::BuiltIn), |rule| rule.verdict)
     }
 
     fn is_own(&self, ip: IpAddr) -> bool {
@@ -132,45 +145,54 @@ impl PeerPolicy {
 
     /// An own address opens only by a network of exactly this address.
     fn opened_by_host_route(&self, ip: IpAddr) -> bool {
+        self.host_rule(ip).is_some_and(|rule| rule.rank == 1)
+    }
+
+    /// The rule for this address and no other.
+    fn host_rule(&self, ip: IpAddr) -> Option<&Rule> {
         let host = IpNet::from(ip);
-        let rule = self.rules.iter().find(|rule| rule.network == host);
-        rule.is_some_and(|rule| rule.rank == 1)
+        self.rules.iter().find(|rule| rule.network == host)
     }
 }
 
-/// The IPv4 addresses wrapped in an IPv6 address: mapped, compatible, NAT64, 6to4, Teredo (server and client), ISATAP.
+/// The IPv4 addresses that an IPv6 address may stand for: mapped, compatible, translated, NAT64, 6to4, Teredo (server
+/// and client), ISATAP.
 fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
-    let found: [Option<Ipv4Addr>; 3] = match ip {
-        IpAddr::V4(_) => [None; 3],
+    let found: [Option<Ipv4Addr>; 5] = match ip {
+        IpAddr::V4(_) => [None; 5],
         IpAddr::V6(v6) => {
-            let (prefix, isatap) = embedded_in(v6);
-            [prefix[0], prefix[1], isatap]
+            let [a, b, c, d] = embedded_by_prefix(v6);
+            [a, b, c, d, embedded_by_isatap(v6)]
         }
     };
     found.into_iter().flatten()
 }
 
-fn embedded_in(ip: Ipv6Addr) -> ([Option<Ipv4Addr>; 2], Option<Ipv4Addr>) {
-    let bits = u128::from(ip);
-    let low = Ipv4Addr::from(bits as u32);
-    let s = ip.segments();
-    let by_prefix = match s {
+fn embedded_by_prefix(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
+    let o = ip.octets();
+    let at = |octets: [usize; 4]| Some(Ipv4Addr::from(octets.map(|n| o[n])));
+    let last = at([12, 13, 14, 15]);
+    match ip.segments() {
         // ::ffff:0:0/96 (RFC 4291 §2.5.5.2), ::/96 (§2.5.5.1), ::ffff:0:0:0/96 (RFC 2765), 64:ff9b::/96 (RFC 6052 §2.1)
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
-            [Some(low), None]
+            [last, None, None, None]
         }
-        // 64:ff9b:1::/48 (RFC 8215): the last 32 bits, and bits 48 to 95 with the u octet left out (RFC 6052 §2.2)
-        [0x64, 0xff9b, 1, ..] => {
-            let o = ip.octets();
-            [Some(low), Some(Ipv4Addr::new(o[6], o[7], o[9], o[10]))]
-        }
+        // 64:ff9b:1::/48 (RFC 8215) is cut by its owner: every layout of RFC 6052 §2.2 that fits in it
+        [0x64, 0xff9b, 1, ..] => [at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12]), last],
         // 2002::/16 (RFC 3056 §2)
-        [0x2002, ..] => [Some(Ipv4Addr::from((bits >> 80) as u32)), None],
+        [0x2002, ..] => [at([2, 3, 4, 5]), None, None, None],
         // 2001::/32 (RFC 4380 §4): the server in clear, the client inverted
-        [0x2001, 0, ..] => [Some(Ipv4Addr::from((bits >> 64) as u32)), Some(Ipv4Addr::from(!(bits as u32)))],
-        _ => [None, None],
-    };
-    // RFC 5214 §6.1: interface identifier 0000:5efe or 0200:5efe and the address
-    let isatap = (matches!(s[4], 0 | 0x0200) && s[5] == 0x5efe).then_some(low);
-    (by_prefix, isatap)
+        [0x2001, 0, ..] => {
+            let client = last.map(|ip| Ipv4Addr::from(!u32::from(ip)));
+            [at([4, 5, 6, 7]), client, None, None]
+        }
+        _ => [None; 4],
+    }
+}
+
+/// RFC 5214 §6.1: interface identifier 0000:5efe or 0200:5efe and the address.
+fn embedded_by_isatap(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [.., a, b, c, d] = ip.octets();
+    let s = ip.segments();
+    (matches!(s[4], 0 | 0x0200) && s[5] == 0x5efe).then(|| Ipv4Addr::new(a, b, c, d))
 }

@@ -5,6 +5,8 @@
 
 #[path = "../../tests/it/message.rs"]
 pub mod message;
+#[path = "../../tests/it/oracle.rs"]
+pub mod oracle;
 #[path = "../../tests/it/world.rs"]
 pub mod world;
 

@@ -34,6 +34,11 @@ fn operations() {
     replay_and_explore("operations", 2_000);
 }
 
+#[test]
+fn peer_policy() {
+    replay_and_explore("peer_policy", 1_000);
+}
+
 fn replay_and_explore(name: &str, rounds: usize) {
     let (_, target) = targets::ALL.into_iter().find(|(n, _)| *n == name).expect("a target of that name");
     let corpus = corpus(name);

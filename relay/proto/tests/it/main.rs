@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod message;
+mod oracle;
 mod world;
 
 mod allocate;

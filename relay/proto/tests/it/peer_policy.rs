@@ -1,66 +1,14 @@
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use proptest::prelude::*;
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use turnpike_proto::{ClientVerdict, Denied, DropReason, OwnAddresses, PeerPolicy, Route};
 
 use crate::{
     message::*,
+    oracle::{Address, IPV4, IPV6, Network, Oracle, denied, wrapped},
     world::{RELAY_IP, User, World, config, peer},
 };
-
-const DENIED: &[(&str, u8)] = &[
-    ("0.0.0.0", 8),
-    ("10.0.0.0", 8),
-    ("100.64.0.0", 10),
-    ("127.0.0.0", 8),
-    ("169.254.0.0", 16),
-    ("172.16.0.0", 12),
-    ("192.0.0.0", 24),
-    ("192.0.2.0", 24),
-    ("192.31.196.0", 24),
-    ("192.52.193.0", 24),
-    ("192.88.99.0", 24),
-    ("192.168.0.0", 16),
-    ("192.175.48.0", 24),
-    ("198.18.0.0", 15),
-    ("198.51.100.0", 24),
-    ("203.0.113.0", 24),
-    ("224.0.0.0", 4),
-    ("240.0.0.0", 4),
-    ("168.63.129.16", 32),
-];
-
-/// The oracle: integer ranges, without prefixes or libraries.
-fn oracle_v4(ip: u32) -> bool {
-    !DENIED.iter().any(|(network, len)| {
-        let first = u32::from(network.parse::<Ipv4Addr>().unwrap());
-        let last = first + (u64::from(u32::MAX) >> len) as u32;
-        (first..=last).contains(&ip)
-    })
-}
-
-fn oracle(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => oracle_v4(v4.into()),
-        IpAddr::V6(v6) => {
-            let o = v6.octets();
-            let unicast = o[0] >> 5 == 1;
-            let teredo_and_orchid = o[0] == 0x20 && o[1] == 0x01 && o[2] < 2;
-            let documentation =
-                o[..4] == [0x20, 0x01, 0x0D, 0xB8] || (o[0] == 0x3F && o[1] == 0xFF && o[2] < 0x10);
-            let six_to_four = o[..2] == [0x20, 0x02];
-            let as112 = o[..6] == [0x26, 0x20, 0x00, 0x4F, 0x80, 0x00];
-            let isatap = (o[8..10] == [0, 0] || o[8..10] == [2, 0]) && o[10..12] == [0x5E, 0xFE];
-            let inner = u32::from_be_bytes([o[12], o[13], o[14], o[15]]);
-            unicast
-                && !teredo_and_orchid
-                && !documentation
-                && !six_to_four
-                && !as112
-                && (!isatap || oracle_v4(inner))
-        }
-    }
-}
 
 fn policy(allow: &[&str], deny: &[&str]) -> PeerPolicy {
     let parse = |list: &[&str]| list.iter().map(|n| n.parse().unwrap()).collect::<Vec<_>>();
@@ -72,51 +20,127 @@ fn policy(allow: &[&str], deny: &[&str]) -> PeerPolicy {
     PeerPolicy::new(&parse(allow), &parse(deny), own, 1024)
 }
 
-/// An IPv4 address in every dress that reaches a lax filter.
-fn dressed(ip: Ipv4Addr) -> Vec<Ipv6Addr> {
-    let bits = u128::from(u32::from(ip));
-    let mapped = |prefix: &str| Ipv6Addr::from(u128::from(prefix.parse::<Ipv6Addr>().unwrap()) | bits);
-    vec![
-        mapped("::ffff:0:0"),
-        mapped("::"),
-        mapped("64:ff9b::"),
-        mapped("64:ff9b:1::"),
-        mapped("2001:4860::5efe:0:0"),
-        mapped("2001:4860::200:5efe:0:0"),
-        Ipv6Addr::from(0x2002_u128 << 112 | bits << 80),
-        Ipv6Addr::from(0x2001_0000_u128 << 96 | bits << 64),
-        Ipv6Addr::from(0x2001_0000_u128 << 96 | u128::from(!u32::from(ip))),
-    ]
+/// Every denied range at its first and last address and the ones beside them.
+fn edges() -> Vec<Address> {
+    let ends = denied().flat_map(|(first, last)| [first, last]);
+    let mut edges: Vec<Address> = ends.flat_map(|end| end.neighbours().chain([end])).collect();
+    edges.sort_by_key(|address| (address.is_ipv4, address.bits));
+    edges.dedup();
+    edges
 }
 
 #[test]
-fn every_denied_prefix_is_closed_from_its_first_to_its_last_address_in_every_dress() {
-    let policy = policy(&[], &[]);
-    for (network, len) in DENIED {
-        let first = u32::from(network.parse::<Ipv4Addr>().unwrap());
-        let last = first + (u64::from(u32::MAX) >> len) as u32;
-        for ip in [first, last] {
-            let ip = Ipv4Addr::from(ip);
-            assert_eq!(policy.judge(ip.into()), Err(Denied::BuiltIn), "{ip}");
-            for v6 in dressed(ip) {
-                assert!(policy.judge(v6.into()).is_err(), "{ip} as {v6}");
-            }
+fn every_denied_range_is_closed_from_its_first_to_its_last_address_in_every_dress() {
+    let oracle = Oracle::default();
+    let policy = oracle.policy();
+    for address in denied().flat_map(|(first, last)| [first, last]) {
+        assert_eq!(policy.judge(address.ip()), Err(Denied::BuiltIn), "{address:?}");
+        for (dress, outer) in address.is_ipv4.then(|| address.dressed()).into_iter().flatten() {
+            assert!(policy.judge(outer.ip()).is_err(), "{address:?} as {dress}: {outer:?}");
+            assert!(wrapped(outer).contains(&address), "{dress}");
         }
-        for ip in [first.wrapping_sub(1), last.wrapping_add(1)] {
-            let ip = Ipv4Addr::from(ip);
-            assert_eq!(policy.judge(ip.into()).is_ok(), oracle(ip.into()), "{ip} beside {network}/{len}");
+    }
+    let open: Vec<Address> =
+        edges().into_iter().filter(|address| policy.judge(address.ip()).is_ok()).collect();
+    assert!(open.iter().all(|address| oracle.judge(*address).is_ok()));
+    assert_eq!(open.len(), edges().iter().filter(|address| oracle.judge(**address).is_ok()).count());
+    assert!(open.len() > 30, "most ranges have public neighbours: {open:?}");
+}
+
+/// Public addresses, drawn without the policy: IPv4 from the gaps between what is denied.
+fn public(random: &mut SmallRng, gaps: &[(u32, u32)], gap_sizes: u32) -> [Address; 2] {
+    let mut nth = random.random_range(0..gap_sizes);
+    let gap = gaps.iter().find(|(first, last)| {
+        let size = last - first + 1;
+        let here = nth < size;
+        nth -= if here { 0 } else { size };
+        here
+    });
+    let v6 = loop {
+        let bits = 1 << 125 | random.random::<u128>() >> 3;
+        let cut_out = IPV6[3..].iter().any(|(first, last)| (*first..=*last).contains(&bits));
+        if !cut_out && wrapped(Address::v6(bits)).is_empty() {
+            break bits;
+        }
+    };
+    [Address::v4(gap.expect("it is among them").0 + nth), Address::v6(v6)]
+}
+
+#[test]
+fn a_million_random_public_addresses_are_all_let_through() {
+    let mut gaps = Vec::new();
+    let mut next = 0;
+    for (first, last) in IPV4 {
+        if first > next {
+            gaps.push((next, first - 1));
+        }
+        next = last.saturating_add(1);
+    }
+    let gap_sizes = gaps.iter().map(|(first, last)| last - first + 1).sum();
+    let mut random = SmallRng::seed_from_u64(0x7065_6572);
+    let policy = Oracle::default().policy();
+    for _ in 0..500_000 {
+        for address in public(&mut random, &gaps, gap_sizes) {
+            assert_eq!(policy.judge(address.ip()), Ok(()), "{address:?}");
         }
     }
 }
 
+/// An address that is near others: few of its bits are drawn.
+fn address() -> impl Strategy<Value = Address> {
+    let bases = edges();
+    let near = (0..bases.len(), 0..128_u32, any::<bool>()).prop_map(move |(base, bit, flip)| {
+        let base = bases[base];
+        let bit = 1_u128.checked_shl(bit).unwrap_or(0) & base.highest();
+        Address { bits: if flip { base.bits ^ bit } else { base.bits }, ..base }
+    });
+    let dressed = (any::<u32>(), 0..11_usize).prop_map(|(ip, dress)| Address::v4(ip).dressed()[dress].1);
+    prop_oneof![near, dressed, any::<u32>().prop_map(Address::v4), any::<u128>().prop_map(Address::v6)]
+}
+
+/// Networks of every length around some addresses, so that they nest, meet and repeat.
+fn networks(around: Vec<Address>) -> impl Strategy<Value = Vec<Network>> {
+    let network = (0..around.len(), 0..=128_u8).prop_map(move |(at, prefix)| {
+        let of = around[at];
+        Network { of, prefix: if of.is_ipv4 { prefix % 33 } else { prefix } }
+    });
+    prop::collection::vec(network, 0..8)
+}
+
+fn setting() -> impl Strategy<Value = (Oracle, Vec<Address>)> {
+    prop::collection::vec(address(), 1..6)
+        .prop_flat_map(|around| {
+            let some = prop::sample::subsequence(around.clone(), 0..=around.len());
+            (networks(around.clone()), networks(around.clone()), some.clone(), some, Just(around))
+        })
+        .prop_map(|(allow, deny, relayed, others, around)| {
+            let edges = allow.iter().chain(&deny).flat_map(|network| [network.first(), network.last()]);
+            let mut probes: Vec<Address> = edges.chain(around).collect();
+            let dressed = probes.iter().filter(|probe| probe.is_ipv4).flat_map(|probe| probe.dressed());
+            let beside = probes.iter().flat_map(|probe| probe.neighbours());
+            let more: Vec<Address> = dressed.map(|(_, outer)| outer).chain(beside).collect();
+            probes.extend(more);
+            (Oracle { allow, deny, relayed, others, listeners: vec![3478], min_port: 1024 }, probes)
+        })
+}
+
 proptest! {
     #[test]
-    fn the_policy_agrees_with_integer_ranges(v4: u32, v6: u128, low in 0x2000_u128..0x4000, tail: u128) {
-        let policy = policy(&[], &[]);
-        let unicast = low << 112 | tail >> 16;
-        for ip in [IpAddr::from(Ipv4Addr::from(v4)), Ipv6Addr::from(v6).into(), Ipv6Addr::from(unicast).into()] {
-            if ip != IpAddr::from(RELAY_IP) {
-                prop_assert_eq!(policy.judge(ip).is_ok(), oracle(ip), "{}", ip);
+    fn random_addresses_are_judged_as_by_integer_ranges(v4: u32, v6: u128, global in 0_u128..1 << 125) {
+        let (policy, oracle) = (Oracle::default().policy(), Oracle::default());
+        for address in [Address::v4(v4), Address::v6(v6), Address::v6(1 << 125 | global)] {
+            prop_assert_eq!(policy.judge(address.ip()), oracle.judge(address), "{:?}", address);
+        }
+    }
+
+    #[test]
+    fn any_lists_and_own_addresses_are_judged_as_by_integer_ranges((oracle, probes) in setting()) {
+        let policy = oracle.policy();
+        for address in probes {
+            prop_assert_eq!(policy.judge(address.ip()), oracle.judge(address), "{:?}", address);
+            for port in [0, 1023, 1024, 3478, 3479] {
+                let verdict = policy.judge_port((address.ip(), port).into());
+                prop_assert_eq!(verdict, oracle.judge_port(address, port), "{:?} port {}", address, port);
             }
         }
     }
@@ -142,6 +166,33 @@ fn the_longest_prefix_wins_and_deny_wins_a_tie() {
 }
 
 #[test]
+fn a_network_of_everything_opens_nothing_that_is_special() {
+    let everything = ["0.0.0.0/0", "::/0"].map(|network| network.parse().unwrap());
+    let policy = PeerPolicy::new(&everything, &[], OwnAddresses::default(), 1024);
+    for address in edges() {
+        assert_eq!(policy.judge(address.ip()), Oracle::default().judge(address), "{address:?}");
+    }
+    let local = PeerPolicy::new(&["fd00::/8".parse().unwrap()], &[], OwnAddresses::default(), 1024);
+    assert_eq!(local.judge("fd00::1".parse().unwrap()), Ok(()), "a network by its name does");
+}
+
+#[test]
+fn an_opened_tunnel_still_leads_to_public_addresses_only() {
+    let policy = policy(&["64:ff9b::/96", "64:ff9b:1:808::/64", "2002::/16", "2001::/32"], &[]);
+    let cases = [
+        ("64:ff9b::8.8.8.8", Ok(())),
+        ("64:ff9b::10.0.0.1", Err(Denied::BuiltIn)),
+        ("2002:808:808::1", Ok(())),
+        ("2002:a00:1::1", Err(Denied::BuiltIn)),
+        // By the last 32 bits public, by the layout of a /64 it is 10.0.0.8.
+        ("64:ff9b:1:808:a:0:808:808", Err(Denied::BuiltIn)),
+    ];
+    for (ip, verdict) in cases {
+        assert_eq!(policy.judge(ip.parse().unwrap()), verdict, "{ip}");
+    }
+}
+
+#[test]
 fn own_addresses_are_closed_but_where_relayed_addresses_live() {
     let relayed: IpAddr = RELAY_IP.into();
     let other: IpAddr = [10, 0, 0, 5].into();
@@ -155,6 +206,15 @@ fn own_addresses_are_closed_but_where_relayed_addresses_live() {
     assert_eq!(opened.route(other), Route::Own { or_socket: true });
     assert_eq!(opened.judge_port((other, 3478).into()), Err(Denied::OwnAddress), "its listeners never");
     assert_eq!(opened.judge_port((other, 3479).into()), Ok(()));
+    let through_nat64 = "64:ff9b::10.0.0.5".parse::<IpAddr>().unwrap();
+    assert_eq!(opened.judge_port((through_nat64, 3478).into()), Err(Denied::OwnAddress), "nor by a detour");
+}
+
+#[test]
+fn a_denied_network_around_the_node_keeps_its_users_together_and_a_denied_address_does_not() {
+    let relayed: IpAddr = RELAY_IP.into();
+    assert_eq!(policy(&[], &["198.51.100.0/24", "0.0.0.0/0"]).judge(relayed), Ok(()));
+    assert_eq!(policy(&[], &["198.51.100.1/32"]).judge(relayed), Err(Denied::Configured));
 }
 
 #[test]
@@ -176,6 +236,36 @@ fn rule_75_a_denied_peer_is_a_403_and_gets_nothing() {
         world.silent(&user.tuple, &channel_data(0x4000, b"x")),
         ClientVerdict::Drop(DropReason::NoChannel)
     );
+}
+
+/// How far a client gets by CreatePermission, ChannelBind and Send: answered codes (0 is success), and whether data
+/// would be sent.
+fn reached(world: &mut World, user: &mut User, channel: u16, ip: IpAddr) -> (u16, u16, bool) {
+    let code = |answer: Parsed| if answer.is_success() { 0 } else { answer.code() };
+    let target = (ip, 5000).into();
+    let permitted = code(user.permit(world, ip));
+    let bound = code(user.bind(world, channel, target));
+    let send = user.request(SEND).peer(target).attr(DATA, b"x").bytes;
+    let sent = [world.silent(&user.tuple, &send), world.silent(&user.tuple, &channel_data(channel, b"x"))];
+    let sent = sent.map(|verdict| matches!(verdict, ClientVerdict::Relay { peer, .. } if peer == target));
+    assert_eq!(sent[0], sent[1], "{ip}");
+    (permitted, bound, sent[0])
+}
+
+#[test]
+fn rule_75_no_edge_of_a_denied_range_is_reached_by_any_method_and_its_public_neighbours_are() {
+    let oracle = Oracle { relayed: vec![Address::v4(u32::from_be_bytes(RELAY_IP))], ..Oracle::default() };
+    let mut world = World::new();
+    let mut user = User::ready(&mut world, 1, "a");
+    for (channel, address) in (0x4000..).zip(edges()) {
+        let expected = match (address.is_ipv4, oracle.judge(address)) {
+            (true, Ok(())) => (0, 0, true),
+            (true, Err(_)) => (403, 403, false),
+            // The allocation is of IPv4.
+            (false, _) => (443, 443, false),
+        };
+        assert_eq!(reached(&mut world, &mut user, channel, address.ip()), expected, "{address:?}");
+    }
 }
 
 #[test]

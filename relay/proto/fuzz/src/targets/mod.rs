@@ -6,15 +6,17 @@ pub mod client_bytes;
 pub mod framer;
 mod input;
 pub mod operations;
+pub mod peer_policy;
 
 /// Runs a target on an input.
 pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its corpus.
-pub const ALL: [(&str, Target); 5] = [
+pub const ALL: [(&str, Target); 6] = [
     ("auth", auth::run),
     ("channel_data", channel_data::run),
     ("client_bytes", client_bytes::run),
     ("framer", framer::run),
     ("operations", operations::run),
+    ("peer_policy", peer_policy::run),
 ];
