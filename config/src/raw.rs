@@ -37,6 +37,7 @@ pub(crate) struct Auth {
     pub(crate) secret_file: Key<String>,
     pub(crate) realm: Key<String>,
     pub(crate) credential_ttl: Key<String>,
+    pub(crate) strict_expiry: Key<bool>,
     pub(crate) api_keys_file: Key<String>,
     pub(crate) static_user: Vec<StaticUser>,
 }
@@ -58,6 +59,7 @@ pub(crate) struct Relay {
     pub(crate) shards: Key<i64>,
     pub(crate) max_allocations: Key<i64>,
     pub(crate) max_allocations_per_subject: Key<i64>,
+    pub(crate) max_allocations_per_ip: Key<i64>,
     pub(crate) max_permissions_per_allocation: Key<i64>,
     pub(crate) max_channels_per_allocation: Key<i64>,
     pub(crate) default_lifetime: Key<String>,

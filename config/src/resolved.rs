@@ -115,6 +115,8 @@ pub struct Auth {
     pub realm: String,
     /// Life of a minted credential.
     pub credential_ttl: Duration,
+    /// An expired credential does not refresh an allocation either.
+    pub strict_expiry: bool,
     /// Bearer keys of embedders for `POST /v1/ice` and `GET /turn`.
     pub api_keys: Vec<Secret>,
     /// Users with a fixed password, for tests and old clients.
@@ -147,6 +149,8 @@ pub struct Relay {
     pub max_allocations: usize,
     /// Most live allocations of one subject; 0 is no limit.
     pub max_allocations_per_subject: usize,
+    /// Most live allocations of one client's IPv4 address or IPv6 /64; 0 is no limit.
+    pub max_allocations_per_ip: usize,
     /// Most permissions of one allocation.
     pub max_permissions_per_allocation: usize,
     /// Most channels of one allocation.

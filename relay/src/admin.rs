@@ -12,31 +12,46 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use serde::Serialize;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
-use turnpike_relay_api::admin::{SESSIONS, STATUS, Sessions, Status};
+use turnpike_relay_api::{
+    admin::{
+        DRAIN, Ended, KILL, REVOCATIONS, REVOKE, Revocations, Revoke, Revoked, SESSIONS, STATUS, Sessions,
+        Status, UNDRAIN, UNREVOKE, Unrevoked,
+    },
+    target::Target,
+};
 
 use crate::{
     StartError,
-    view::{Busy, SharedView},
+    view::{Busy, Leaving, SharedView},
 };
+
+/// Bodies name one target.
+const MAX_BODY: usize = 16 * 1024;
 
 /// The endpoints.
 pub(crate) fn router(view: SharedView) -> Router {
     Router::new()
         .route(STATUS, get(status))
         .route(SESSIONS, get(sessions))
-        .fallback(async || Problem {
-            status: StatusCode::NOT_FOUND,
-            code: "not_found",
-            title: "No such endpoint",
+        .route(KILL, post(kill))
+        .route(REVOKE, post(revoke))
+        .route(UNREVOKE, post(unrevoke))
+        .route(REVOCATIONS, get(revocations))
+        .route(DRAIN, post(drain))
+        .route(UNDRAIN, post(undrain))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method")
         })
+        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "not_found", "No such endpoint"))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(view)
 }
 
@@ -96,18 +111,52 @@ async fn status(State(view): State<SharedView>) -> Json<Status> {
 }
 
 async fn sessions(State(view): State<SharedView>) -> Result<Json<Sessions>, Problem> {
-    view.sessions().await.map(Json).map_err(|Busy| Problem {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        code: "shard_busy",
-        title: "A shard did not answer in time",
-    })
+    Ok(Json(view.sessions().await?))
 }
+
+async fn kill(State(view): State<SharedView>, target: Body<Target>) -> Result<Json<Ended>, Problem> {
+    let Json(target) = target?;
+    let ended = view.end(&target).await?.len() as u64;
+    tracing::info!(kind = target.kind(), name = target.name(), ended, "ended by the admin API");
+    Ok(Json(Ended { ended }))
+}
+
+async fn revoke(State(view): State<SharedView>, revoke: Body<Revoke>) -> Result<Json<Revoked>, Problem> {
+    let Json(revoke) = revoke?;
+    if revoke.until.is_some_and(|until| until <= view.node.clock.now().unix) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "until_is_past", "`until` is not in the future"));
+    }
+    Ok(Json(view.revoke(revoke).await?))
+}
+
+async fn unrevoke(State(view): State<SharedView>, target: Body<Target>) -> Result<Json<Unrevoked>, Problem> {
+    Ok(Json(view.unrevoke(&target?.0).await))
+}
+
+async fn revocations(State(view): State<SharedView>) -> Json<Revocations> {
+    Json(Revocations { revocations: view.node.revocations.all() })
+}
+
+async fn drain(State(view): State<SharedView>) -> Json<Status> {
+    view.drain();
+    tracing::info!("draining by the admin API: new allocations are refused");
+    Json(view.status())
+}
+
+async fn undrain(State(view): State<SharedView>) -> Result<Json<Status>, Problem> {
+    view.undrain()?;
+    tracing::info!("no longer draining: new allocations are made again");
+    Ok(Json(view.status()))
+}
+
+type Body<T> = Result<Json<T>, JsonRejection>;
 
 /// Problem details (RFC 9457).
 struct Problem {
     status: StatusCode,
     code: &'static str,
     title: &'static str,
+    detail: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -115,12 +164,43 @@ struct ProblemBody {
     title: &'static str,
     status: u16,
     code: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str) -> Self {
+        Self { status, code, title, detail: None }
+    }
+}
+
+impl From<Busy> for Problem {
+    fn from(_: Busy) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "shard_busy", "A shard did not answer in time")
+    }
+}
+
+impl From<Leaving> for Problem {
+    fn from(_: Leaving) -> Self {
+        Self::new(StatusCode::CONFLICT, "leaving", "The relay drains because it is being stopped")
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        let detail = Some(rejection.body_text());
+        Self {
+            detail,
+            ..Self::new(rejection.status(), "bad_request", "The body is not what this endpoint takes")
+        }
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = ProblemBody { title: self.title, status: self.status.as_u16(), code: self.code };
-        (self.status, [(CONTENT_TYPE, "application/problem+json")], Json(body)).into_response()
+        let Self { status, code, title, detail } = self;
+        let body = ProblemBody { title, status: status.as_u16(), code, detail };
+        (status, [(CONTENT_TYPE, "application/problem+json")], Json(body)).into_response()
     }
 }
 

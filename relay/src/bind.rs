@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -24,7 +24,9 @@ use crate::{
     host,
     io::{open_group, open_relay_socket},
     lock::StateLock,
-    metrics, ring,
+    metrics,
+    revocations::Revocations,
+    ring,
     shard::{Node, Shard, Sockets},
     shared::{Limits, MAX_SHARDS, Shared},
     snapshot::Board,
@@ -74,8 +76,10 @@ impl Relay {
         host::raise_open_files(config.relay.max_allocations);
         host::warn_of_shared_ports(config.relay.port_range);
 
+        let clock = Clock::start();
         let node = Node {
-            clock: Clock::start(),
+            clock,
+            revocations: Arc::new(Revocations::load(&config.node.state_dir, clock.now().unix)),
             shared: Arc::new(Shared::new(limits(config))),
             board: Arc::new(Board::new(shards)),
         };
@@ -106,6 +110,8 @@ impl Relay {
             udp,
             shards: handles,
             draining: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            switching: Mutex::default(),
         };
         Ok(Self {
             listening,
@@ -187,6 +193,7 @@ fn limits(config: &Config) -> Limits {
         ports: relay.port_range,
         allocations: relay.max_allocations,
         allocations_per_subject: relay.max_allocations_per_subject,
+        allocations_per_ip: relay.max_allocations_per_ip,
     }
 }
 
@@ -210,6 +217,7 @@ fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike
         realm: auth.realm.clone(),
         secrets,
         static_users,
+        strict_expiry: auth.strict_expiry,
         own: host::own_addresses(relay.relay_ipv4.into_iter().chain(relay.relay_ipv6), listeners)?,
         allow_peers: relay.allow_peers.clone(),
         deny_peers: relay.deny_peers.clone(),

@@ -13,6 +13,7 @@ mod host;
 mod io;
 mod lock;
 mod metrics;
+mod revocations;
 mod ring;
 mod serve;
 mod shard;

@@ -68,7 +68,7 @@ async fn until_end(
         () = stop.cancelled() => return Cause::Shutdown,
         () = drain.cancelled() => {}
     }
-    view.drain();
+    view.leave();
     let shared = &view.node.shared;
     tracing::info!(
         allocations = shared.allocations(),

@@ -22,12 +22,16 @@ use std::{
 use socket2::Socket;
 use tokio::sync::oneshot;
 use turnpike_proto::{AllocationKey, Cause, DropReason, Now, Server};
-use turnpike_relay_api::admin::{Session, Traffic};
+use turnpike_relay_api::{
+    admin::{Session, Traffic},
+    target::Target,
+};
 
 use self::outbox::{Account, Exit, Outbox, Side};
 use crate::{
     clock::Clock,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token},
+    revocations::Revocations,
     ring::Rings,
     shared::{RelaySocket, Shared},
     snapshot::{Board, ByFamily, Snapshot},
@@ -42,10 +46,20 @@ const COMMANDS: usize = 64;
 pub(crate) enum Command {
     /// Give the live allocations.
     Sessions(oneshot::Sender<Vec<Session>>),
-    /// Refuse new allocations.
-    Drain,
+    /// End these allocations and tell whose they were, once their sockets are closed.
+    End(Arc<Target>, Cause, oneshot::Sender<Vec<Holder>>),
+    /// Refuse new allocations, or make them again.
+    Draining(bool),
     /// End every allocation, then the shard.
     Close(Cause),
+}
+
+/// Whose an allocation was.
+#[derive(Debug)]
+pub(crate) struct Holder {
+    pub(crate) subject: Box<str>,
+    /// When its credential expires, in Unix seconds; one of a static user never does.
+    pub(crate) credential_expires: Option<u64>,
 }
 
 /// The other end of a shard.
@@ -114,6 +128,7 @@ impl Sockets {
 pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) board: Arc<Board>,
 }
 
@@ -253,7 +268,12 @@ impl Shard {
                     // Whoever asked may have given up.
                     let _ = reply.send(self.sessions());
                 }
-                Command::Drain => self.server.set_draining(true),
+                Command::End(target, cause, reply) => {
+                    let ended = self.end(&target, cause);
+                    // Whoever asked may have given up.
+                    let _ = reply.send(ended);
+                }
+                Command::Draining(draining) => self.server.set_draining(draining),
                 Command::Close(cause) => {
                     self.server.set_draining(true);
                     self.server.close_all(self.now, cause);
@@ -300,6 +320,7 @@ impl Shard {
         self.node.board.publish(self.id, snapshot);
         if self.id == 0 {
             self.node.shared.sweep(self.now.mono);
+            self.node.revocations.sweep(self.now);
         }
     }
 

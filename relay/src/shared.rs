@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) allocations: usize,
     /// 0 is no limit.
     pub(crate) allocations_per_subject: usize,
+    /// By IPv4 address or IPv6 /64 of the client; 0 is no limit.
+    pub(crate) allocations_per_ip: usize,
 }
 
 /// State that all shards share.
@@ -70,7 +72,11 @@ impl Shared {
         Self {
             limits,
             table: PortTable::new(limits.advertised, limits.bound),
-            admission: Arc::new(Admission::new(limits.allocations, limits.allocations_per_subject)),
+            admission: Arc::new(Admission::new(
+                limits.allocations,
+                limits.allocations_per_subject,
+                limits.allocations_per_ip,
+            )),
             ports: Arc::new(PortPool::new(limits.bound, limits.ports)),
             reservations: Reservations::default(),
         }
@@ -145,7 +151,7 @@ impl Shared {
             put_back(port, held_for);
             return Err(RelayRefused::NodeFull);
         };
-        if held_for.subject() == &*request.subject {
+        if held_for.is_of(request) {
             return Ok(self.relay(port, None, held_for, node));
         }
         match self.enter_subject(request) {
@@ -158,7 +164,7 @@ impl Shared {
     }
 
     fn enter_subject(&self, request: &RelayRequest) -> Result<SubjectPermit, RelayRefused> {
-        self.admission.enter_subject(&request.subject, request.limit).ok_or(RelayRefused::SubjectQuota)
+        self.admission.enter_subject(request)
     }
 
     fn relay(

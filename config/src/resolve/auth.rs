@@ -37,6 +37,7 @@ pub(super) fn resolve(
         secrets: Vec::new(),
         realm: realm.or_else(|| node.domain.clone()).unwrap_or_else(|| "turnpike".to_owned()),
         credential_ttl: c.duration("auth.credential_ttl", raw.credential_ttl, ten_minutes, TTL.0..=TTL.1),
+        strict_expiry: c.flag(raw.strict_expiry, false),
         api_keys: Vec::new(),
         static_users: static_users(c, raw.static_user),
     };

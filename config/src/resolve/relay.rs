@@ -55,6 +55,12 @@ pub(super) fn resolve(
             40,
             0..=MAX_ALLOCATIONS,
         ),
+        max_allocations_per_ip: c.number(
+            "relay.max_allocations_per_ip",
+            raw.max_allocations_per_ip,
+            0,
+            0..=MAX_ALLOCATIONS,
+        ),
         max_permissions_per_allocation: c.number(
             "relay.max_permissions_per_allocation",
             raw.max_permissions_per_allocation,

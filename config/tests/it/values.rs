@@ -21,6 +21,7 @@ fn every_key_reaches_its_value() {
 
     let auth = &config.auth;
     assert_eq!((auth.realm.as_str(), auth.credential_ttl), ("example.org", Duration::from_secs(3600)));
+    assert!(auth.strict_expiry);
     assert_eq!(auth.secrets[0].expose(), [b's'; 48]);
     assert_eq!(auth.static_users[0].username, "alice");
     assert_eq!(auth.static_users[0].password.expose(), b"long and random");
@@ -33,7 +34,7 @@ fn every_key_reaches_its_value() {
     assert_eq!(relay.relay_ipv4, relayed("10.0.0.5", "192.0.2.10"));
     assert_eq!(relay.relay_ipv6, relayed("fd00::5", "2001:db8::10"));
     assert_eq!((relay.port_range, relay.shards, relay.max_allocations), ((50_000, 50_099), 3, 80));
-    assert_eq!(relay.max_allocations_per_subject, 4);
+    assert_eq!((relay.max_allocations_per_subject, relay.max_allocations_per_ip), (4, 7));
     assert_eq!((relay.max_permissions_per_allocation, relay.max_channels_per_allocation), (10, 20));
     let lifetimes = (relay.default_lifetime.as_secs(), relay.max_lifetime.as_secs());
     assert_eq!(lifetimes, (1200, 3600));

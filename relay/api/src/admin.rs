@@ -4,10 +4,24 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::target::Target;
+
 /// `GET`: [`Status`].
 pub const STATUS: &str = "/v1/status";
 /// `GET`: [`Sessions`].
 pub const SESSIONS: &str = "/v1/sessions";
+/// `POST` [`Target`]: [`Ended`]. Ends allocations; their credentials serve on.
+pub const KILL: &str = "/v1/kill";
+/// `POST` [`Revoke`]: [`Revoked`]. Ends allocations and refuses their credentials.
+pub const REVOKE: &str = "/v1/revoke";
+/// `POST` [`Target`]: [`Unrevoked`]. Takes a revocation back.
+pub const UNREVOKE: &str = "/v1/unrevoke";
+/// `GET`: [`Revocations`].
+pub const REVOCATIONS: &str = "/v1/revocations";
+/// `POST`: [`Status`]. New allocations are refused from now on.
+pub const DRAIN: &str = "/v1/drain";
+/// `POST`: [`Status`]. New allocations are made again.
+pub const UNDRAIN: &str = "/v1/undrain";
 
 /// What the relay is doing.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
@@ -68,6 +82,65 @@ pub struct Session {
     pub channels: usize,
     /// Its counters.
     pub traffic: Traffic,
+}
+
+/// Who loses his allocations and credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoke {
+    /// Whom it concerns. An allocation's credential is refused with it.
+    #[serde(flatten)]
+    pub target: Target,
+    /// Until when, in Unix seconds. Without it: for an allocation until its credential expires, else for a day, the
+    /// longest life of a credential that is minted here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+}
+
+/// What a revocation did.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Revoked {
+    /// Allocations that were ended.
+    pub ended: u64,
+    /// Until when Allocate is refused, in Unix seconds.
+    pub until: u64,
+    /// It survives a restart. When false, the relay's log says why.
+    pub saved: bool,
+}
+
+/// What ending allocations did.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ended {
+    /// How many there were.
+    pub ended: u64,
+}
+
+/// What taking a revocation back did.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unrevoked {
+    /// There was one.
+    pub removed: bool,
+    /// It survives a restart. When false, the relay's log says why.
+    pub saved: bool,
+}
+
+/// The revocations in force.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocations {
+    /// The soonest to expire first.
+    pub revocations: Vec<Revocation>,
+}
+
+/// One revocation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Whom it concerns.
+    #[serde(flatten)]
+    pub target: Target,
+    /// Until when, in Unix seconds.
+    pub until: u64,
 }
 
 /// Both legs, both directions, at the IP layer (payload plus IP and UDP headers).

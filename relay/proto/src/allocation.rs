@@ -75,6 +75,7 @@ pub struct Allocation {
     pub(crate) five_tuple: FiveTuple,
     pub(crate) user: User,
     pub(crate) subject: Box<str>,
+    pub(crate) credential_expires: Option<u64>,
     /// Of the Allocate, whose retransmission gets the same answer (RFC 8656 §7.2).
     pub(crate) transaction_id: TransactionId,
     pub(crate) relayed: SocketAddr,
@@ -104,6 +105,7 @@ impl Allocation {
             five_tuple,
             user,
             subject,
+            credential_expires: None,
             transaction_id,
             relayed: SocketAddr::from(([0, 0, 0, 0], 0)),
             reservation: None,
@@ -124,6 +126,11 @@ impl Allocation {
     /// The subject of its credential.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// When its credential expires, in Unix seconds; that of a static user never does.
+    pub fn credential_expires(&self) -> Option<u64> {
+        self.credential_expires
     }
 
     /// Its client.

@@ -16,6 +16,8 @@ pub struct Config {
     pub secrets: Vec<Zeroizing<Vec<u8>>>,
     /// Names and passwords that do not expire.
     pub static_users: Vec<(String, Zeroizing<String>)>,
+    /// An expired credential does not refresh an allocation either.
+    pub strict_expiry: bool,
     /// The addresses of this node.
     pub own: OwnAddresses,
     /// Peer networks opened on top of the built-in list.

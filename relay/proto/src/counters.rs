@@ -88,6 +88,8 @@ labels! {
         UnknownUser => "unknown_user",
         /// The credential's time has passed.
         Expired => "expired",
+        /// The operator, or signaling, has revoked the credential.
+        Revoked => "revoked",
         /// MESSAGE-INTEGRITY does not match.
         Integrity => "integrity",
         /// NONCE is old or was given to another source.
@@ -102,6 +104,8 @@ labels! {
         Client => "client",
         /// Not refreshed in time.
         Expired => "expired",
+        /// Ended over the admin API.
+        Revoked => "revoked",
         /// The drain's deadline.
         Drain => "drain",
         /// The process ends.

@@ -158,6 +158,10 @@ pub struct OpenedRelay {
 pub enum RelayRefused {
     /// The subject has as many allocations as it may: 486.
     SubjectQuota,
+    /// The client's address has as many allocations as it may: 486.
+    ClientQuota,
+    /// The credential has been revoked: 401.
+    Revoked,
     /// The node has as many allocations as it may: 508.
     NodeFull,
     /// No port is left: 508.

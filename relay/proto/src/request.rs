@@ -102,7 +102,8 @@ impl Server {
         }
     }
 
-    /// Expiry is a matter of Allocate alone: a call outlives its credential.
+    /// Expiry is a matter of Allocate alone: a call outlives its credential, unless `strict_expiry`. To end an allocation
+    /// needs no credential that is still good.
     fn authenticate(
         &self,
         now: Now,
@@ -111,11 +112,13 @@ impl Server {
         known: Option<&User>,
     ) -> Result<User, Refusal> {
         let user = self.authenticator.authenticate(now, five_tuple.client, request, known)?;
-        let retransmitted = known.is_some_and(|known| known.username == user.username);
-        match request.method == Method::Allocate
-            && !retransmitted
-            && self.authenticator.is_expired(now, &user.username)
-        {
+        let expiry_counts = match request.method {
+            // A retransmission, whose first has been let in.
+            Method::Allocate => known.is_none_or(|known| known.username != user.username),
+            Method::Refresh => self.config.strict_expiry && request.lifetime() != Ok(Some(0)),
+            _ => false,
+        };
+        match expiry_counts && self.authenticator.is_expired(now, &user.username) {
             true => Err(Refusal::Unauthorized(AuthFailure::Expired)),
             false => Ok(user),
         }

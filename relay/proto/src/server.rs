@@ -10,9 +10,9 @@ use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use turnpike_relay_api::{admin::Traffic, credential::Username};
 
 use crate::{
-    Allocation, AllocationId, AllocationKey, Cause, ClientVerdict, Closed, Config, Counters, DropReason,
-    ErrorCode, FiveTuple, Now, OpenedRelay, Output, PeerPolicy, PortRequest, RelayRefused, RelayRequest,
-    Transport,
+    Allocation, AllocationId, AllocationKey, AuthFailure, Cause, ClientVerdict, Closed, Config, Counters,
+    DropReason, ErrorCode, FiveTuple, Now, OpenedRelay, Output, PeerPolicy, PortRequest, RelayRefused,
+    RelayRequest, Transport,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
     sources::Unproven,
@@ -195,19 +195,29 @@ impl Server {
     }
 
     /// There is no relay socket: the Allocate is refused.
-    pub fn handle_relay_failed(&mut self, _now: Now, key: AllocationKey, why: RelayRefused) {
+    pub fn handle_relay_failed(&mut self, now: Now, key: AllocationKey, why: RelayRefused) {
         let Some(allocation) = self.opening(key) else { return };
         let code = match why {
-            RelayRefused::SubjectQuota => ErrorCode::AllocationQuotaReached,
+            RelayRefused::Revoked => ErrorCode::Unauthorized,
+            RelayRefused::SubjectQuota | RelayRefused::ClientQuota => ErrorCode::AllocationQuotaReached,
             RelayRefused::NodeFull
             | RelayRefused::NoPort
             | RelayRefused::UnknownReservation
             | RelayRefused::Socket => ErrorCode::InsufficientCapacity,
         };
-        let to = allocation.five_tuple;
-        let message =
-            allocation.user.sign(Response::error(Method::Allocate, allocation.transaction_id, code));
-        self.counters.allocation_failures.count(code);
+        let (to, transaction_id) = (allocation.five_tuple, allocation.transaction_id);
+        let user = allocation.user.clone();
+        let message = match code {
+            ErrorCode::Unauthorized => {
+                let error = Response::bare_error(Method::Allocate, transaction_id, code);
+                self.counters.auth_failures.count(AuthFailure::Revoked);
+                self.authenticator.challenge(now, to.client, error).unsigned()
+            }
+            _ => {
+                self.counters.allocation_failures.count(code);
+                user.sign(Response::error(Method::Allocate, transaction_id, code))
+            }
+        };
         self.by_five_tuple.remove(&to);
         let failed = self.vacate(key.index).expect("it was being opened").traffic();
         self.counters.unallocated_in.add(&failed.client_in);
@@ -224,6 +234,16 @@ impl Server {
     pub fn close_all(&mut self, now: Now, cause: Cause) {
         for index in 0..self.slots.len() as u32 {
             if self.slots[index as usize].allocation.as_ref().is_some_and(|a| a.state == State::Live) {
+                self.close(now.mono, index, cause);
+            }
+        }
+    }
+
+    /// Ends the live allocations that `ends` is true for.
+    pub fn close_where(&mut self, now: Now, cause: Cause, mut ends: impl FnMut(&Allocation) -> bool) {
+        for index in 0..self.slots.len() as u32 {
+            let allocation = self.slots[index as usize].allocation.as_deref();
+            if allocation.is_some_and(|allocation| allocation.is_live(now.mono) && ends(allocation)) {
                 self.close(now.mono, index, cause);
             }
         }
@@ -334,8 +354,11 @@ impl Server {
             Some(name) => (name.subject.into(), name.limits.allocations),
             None => (user.username.clone(), None),
         };
+        let credential_expires = name.map(|name| name.expires_at);
         let id = AllocationId(self.random.random());
-        let allocation = Allocation::new(id, five_tuple, user, subject, transaction_id, lifetime, now.mono);
+        let mut allocation =
+            Allocation::new(id, five_tuple, user, subject, transaction_id, lifetime, now.mono);
+        allocation.credential_expires = credential_expires;
         let request =
             RelayRequest { subject: allocation.subject.clone(), limit, client: five_tuple.client.ip(), port };
         let index = self.free.pop().unwrap_or_else(|| {

@@ -34,6 +34,8 @@ pub(crate) struct Reading {
     allocations_limit: usize,
     ports_in_use: usize,
     ports_limit: usize,
+    revocations: usize,
+    revocations_dropped: u64,
     draining: bool,
 }
 
@@ -192,6 +194,20 @@ pub(crate) static TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "turnpike_revocations",
+        kind: Kind::Gauge,
+        help: "Revoked subjects, pairs and credentials that have not expired.",
+        labels: &[],
+        samples: |reading| one(reading.revocations as u64),
+    },
+    Row {
+        name: "turnpike_revocations_dropped_total",
+        kind: Kind::Counter,
+        help: "Revocations that went before their time because the list was full.",
+        labels: &[],
+        samples: |reading| one(reading.revocations_dropped),
+    },
+    Row {
         name: "turnpike_draining",
         kind: Kind::Gauge,
         help: "1 while new allocations are refused and live ones served.",
@@ -208,6 +224,8 @@ impl Reading {
             allocations_limit: shared.limits.allocations,
             ports_in_use: shared.ports_in_use(),
             ports_limit: shared.ports_limit(),
+            revocations: view.node.revocations.len(),
+            revocations_dropped: view.node.revocations.forgotten(),
             draining: view.is_draining(),
         }
     }

@@ -1,8 +1,11 @@
 //! What the core asks for: messages, relay sockets opened and closed. Each allocation is closed, counted and logged once.
 
-use turnpike_proto::{AllocationKey, Closed, Label as _, OpenedRelay, Output, RelayRefused, RelayRequest};
+use turnpike_proto::{
+    AllocationKey, Cause, Closed, Label as _, OpenedRelay, Output, RelayRefused, RelayRequest,
+};
+use turnpike_relay_api::target::Target;
 
-use super::{Relay, Shard, outbox::Account};
+use super::{Holder, Relay, Shard, outbox::Account};
 use crate::{
     io::Token,
     shared::{Place, RelaySocket},
@@ -42,11 +45,31 @@ impl Shard {
         }
     }
 
-    fn open_relay(&mut self, allocation: AllocationKey, request: &RelayRequest) {
-        let opened = self.node.shared.open(request, self.now.mono).and_then(|relay| {
-            let watched = self.epoll.add(relay.socket(), Token::Relay(allocation.index));
-            watched.map(|()| relay).map_err(|_| RelayRefused::Socket)
+    /// Ends the allocations of a target: when this returns, their sockets are closed and their records written.
+    pub(super) fn end(&mut self, target: &Target, cause: Cause) -> Vec<Holder> {
+        let mut ended = Vec::new();
+        self.server.close_where(self.now, cause, |allocation| {
+            let covered = target.covers(&allocation.id().to_string(), allocation.subject());
+            if covered {
+                let credential_expires = allocation.credential_expires();
+                ended.push(Holder { subject: allocation.subject().into(), credential_expires });
+            }
+            covered
         });
+        self.act_on_outputs();
+        self.flush();
+        self.release_closed();
+        ended
+    }
+
+    fn open_relay(&mut self, allocation: AllocationKey, request: &RelayRequest) {
+        let revoked = self.node.revocations.cover(&request.subject, self.now.unix);
+        let admitted = if revoked { Err(RelayRefused::Revoked) } else { Ok(()) };
+        let opened =
+            admitted.and_then(|()| self.node.shared.open(request, self.now.mono)).and_then(|relay| {
+                let watched = self.epoll.add(relay.socket(), Token::Relay(allocation.index));
+                watched.map(|()| relay).map_err(|_| RelayRefused::Socket)
+            });
         match opened {
             Ok(relay) => self.serve_relay(allocation, relay),
             Err(why) => {

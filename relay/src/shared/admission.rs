@@ -1,8 +1,9 @@
-//! How many allocations there may be: in total, and of one subject.
+//! How many allocations there may be: in total, of one subject, and of one client address.
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
+    hash::{BuildHasher as _, Hash, RandomState},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -10,21 +11,31 @@ use std::{
 };
 
 use tokio::sync::Notify;
+use turnpike_config::source_prefix;
+use turnpike_proto::{RelayRefused, RelayRequest};
 
 const STRIPES: usize = 64;
 
-type Counts = HashMap<Box<str>, u32>;
-
-/// Counts allocations by subject and in total.
+/// Counts allocations by subject, by client address and in total.
 #[derive(Debug)]
 pub(crate) struct Admission {
     limit: usize,
     /// 0 is no limit.
     limit_per_subject: usize,
+    /// 0 is no limit.
+    limit_per_ip: usize,
     allocations: AtomicUsize,
     /// Notified when the last allocation has ended.
     idle: Notify,
-    subjects: Box<[Mutex<Counts>]>,
+    subjects: Arc<Counts<Box<str>>>,
+    /// By IPv4 address or IPv6 /64.
+    clients: Arc<Counts<IpAddr>>,
+}
+
+/// How many there are of each key, in stripes with a lock each.
+#[derive(Debug)]
+struct Counts<K> {
+    stripes: Box<[Mutex<HashMap<K, u32>>]>,
     hasher: RandomState,
 }
 
@@ -32,22 +43,30 @@ pub(crate) struct Admission {
 #[derive(Debug)]
 pub(crate) struct NodePermit(Arc<Admission>);
 
-/// One allocation's or held port's place under its subject; free again when dropped.
+/// One allocation's or held port's places under its subject and its client's address; free again when dropped.
 #[derive(Debug)]
 pub(crate) struct SubjectPermit {
-    admission: Arc<Admission>,
-    subject: Box<str>,
+    subject: Permit<Box<str>>,
+    client: Permit<IpAddr>,
+}
+
+/// One place under a key.
+#[derive(Debug)]
+struct Permit<K: Hash + Eq> {
+    counts: Arc<Counts<K>>,
+    key: K,
 }
 
 impl Admission {
-    pub(crate) fn new(limit: usize, limit_per_subject: usize) -> Self {
+    pub(crate) fn new(limit: usize, limit_per_subject: usize, limit_per_ip: usize) -> Self {
         Self {
             limit,
             limit_per_subject,
+            limit_per_ip,
             allocations: AtomicUsize::new(0),
             idle: Notify::new(),
-            subjects: (0..STRIPES).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
+            subjects: Arc::default(),
+            clients: Arc::default(),
         }
     }
 
@@ -60,24 +79,18 @@ impl Admission {
             .map(|_| NodePermit(Arc::clone(self)))
     }
 
-    /// `None` when the subject has as many as it may; `own_limit` is the one signed into its username.
-    pub(crate) fn enter_subject(
-        self: &Arc<Self>,
-        subject: &str,
-        own_limit: Option<u32>,
-    ) -> Option<SubjectPermit> {
-        let configured = match self.limit_per_subject {
-            0 => u32::MAX,
-            limit => u32::try_from(limit).unwrap_or(u32::MAX),
-        };
-        let limit = own_limit.map_or(configured, |own| own.min(configured));
-        let mut counts = self.stripe(subject);
-        let count = counts.get(subject).copied().unwrap_or(0);
-        if count >= limit {
-            return None;
-        }
-        counts.insert(subject.into(), count + 1);
-        Some(SubjectPermit { admission: Arc::clone(self), subject: subject.into() })
+    /// A place under the subject of a request, whose username may carry a limit of its own, and one under its client's
+    /// address.
+    ///
+    /// # Errors
+    /// Which of both has as many as it may.
+    pub(crate) fn enter_subject(&self, request: &RelayRequest) -> Result<SubjectPermit, RelayRefused> {
+        let configured = most(self.limit_per_subject);
+        let limit = request.limit.map_or(configured, |own| own.min(configured));
+        let subject = self.subjects.enter(&request.subject, limit).ok_or(RelayRefused::SubjectQuota)?;
+        let client = source_prefix(request.client);
+        let client = self.clients.enter(&client, most(self.limit_per_ip)).ok_or(RelayRefused::ClientQuota)?;
+        Ok(SubjectPermit { subject, client })
     }
 
     /// Live allocations.
@@ -91,16 +104,46 @@ impl Admission {
             self.idle.notified().await;
         }
     }
+}
 
-    fn stripe(&self, subject: &str) -> MutexGuard<'_, Counts> {
-        let stripe = self.hasher.hash_one(subject) as usize % STRIPES;
-        self.subjects[stripe].lock().unwrap_or_else(PoisonError::into_inner)
+/// A configured limit, of which 0 is none.
+fn most(limit: usize) -> u32 {
+    match limit {
+        0 => u32::MAX,
+        limit => u32::try_from(limit).unwrap_or(u32::MAX),
+    }
+}
+
+impl<K> Default for Counts<K> {
+    fn default() -> Self {
+        Self { stripes: (0..STRIPES).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+}
+
+impl<K: Hash + Eq + Clone> Counts<K> {
+    /// `None` when there are as many of the key as there may be.
+    fn enter(self: &Arc<Self>, key: &K, limit: u32) -> Option<Permit<K>> {
+        let mut stripe = self.stripe(key);
+        let count = stripe.get(key).copied().unwrap_or(0);
+        if count >= limit {
+            return None;
+        }
+        stripe.insert(key.clone(), count + 1);
+        Some(Permit { counts: Arc::clone(self), key: key.clone() })
+    }
+}
+
+impl<K: Hash + Eq> Counts<K> {
+    fn stripe(&self, key: &K) -> MutexGuard<'_, HashMap<K, u32>> {
+        let stripe = self.hasher.hash_one(key) as usize % STRIPES;
+        self.stripes[stripe].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl SubjectPermit {
-    pub(crate) fn subject(&self) -> &str {
-        &self.subject
+    /// Whether its places are those that a request would take.
+    pub(crate) fn is_of(&self, request: &RelayRequest) -> bool {
+        self.subject.key == request.subject && self.client.key == source_prefix(request.client)
     }
 }
 
@@ -112,13 +155,13 @@ impl Drop for NodePermit {
     }
 }
 
-impl Drop for SubjectPermit {
+impl<K: Hash + Eq> Drop for Permit<K> {
     fn drop(&mut self) {
-        let mut counts = self.admission.stripe(&self.subject);
-        match counts.get_mut(&self.subject) {
+        let mut stripe = self.counts.stripe(&self.key);
+        match stripe.get_mut(&self.key) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                counts.remove(&self.subject);
+                stripe.remove(&self.key);
             }
         }
     }
@@ -128,33 +171,66 @@ impl Drop for SubjectPermit {
 mod tests {
     use std::thread;
 
+    use turnpike_proto::PortRequest;
+
     use super::*;
 
-    #[test]
-    fn the_lower_of_both_limits_holds_for_a_subject() {
-        let admission = Arc::new(Admission::new(100, 3));
-        let held: Vec<_> = (0..3).map(|_| admission.enter_subject("a", Some(9)).unwrap()).collect();
-        assert!(admission.enter_subject("a", Some(9)).is_none());
-        assert!(admission.enter_subject("a", None).is_none());
-        let one = admission.enter_subject("b", Some(1)).unwrap();
-        assert!(admission.enter_subject("b", Some(1)).is_none());
-        assert!(admission.enter_subject("c", Some(0)).is_none());
-        drop((held, one));
-        assert!(admission.enter_subject("a", Some(1)).is_some());
-        assert!(admission.subjects.iter().all(|counts| counts.lock().unwrap().is_empty()));
+    fn request(subject: &str, limit: Option<u32>, client: &str) -> RelayRequest {
+        let client = client.parse().unwrap();
+        RelayRequest { subject: subject.into(), limit, client, port: PortRequest::Any }
+    }
+
+    fn of_subject(subject: &str, limit: Option<u32>) -> RelayRequest {
+        request(subject, limit, "192.0.2.1")
+    }
+
+    fn is_empty(admission: &Admission) -> bool {
+        admission.subjects.stripes.iter().all(|counts| counts.lock().unwrap().is_empty())
+            && admission.clients.stripes.iter().all(|counts| counts.lock().unwrap().is_empty())
     }
 
     #[test]
-    fn zero_is_no_limit_for_a_subject() {
-        let admission = Arc::new(Admission::new(1, 0));
-        let held: Vec<_> = (0..1_000).map(|_| admission.enter_subject("a", None).unwrap()).collect();
+    fn the_lower_of_both_limits_holds_for_a_subject() {
+        let admission = Admission::new(100, 3, 0);
+        let enter = |subject, limit| admission.enter_subject(&of_subject(subject, limit));
+        let held: Vec<_> = (0..3).map(|_| enter("a", Some(9)).unwrap()).collect();
+        assert_eq!(enter("a", Some(9)).unwrap_err(), RelayRefused::SubjectQuota);
+        assert!(enter("a", None).is_err());
+        let one = enter("b", Some(1)).unwrap();
+        assert!(enter("b", Some(1)).is_err());
+        assert!(enter("c", Some(0)).is_err());
+        drop((held, one));
+        assert!(enter("a", Some(1)).is_ok());
+        assert!(is_empty(&admission));
+    }
+
+    #[test]
+    fn a_client_address_has_a_limit_of_its_own_and_an_ipv6_one_counts_by_its_64() {
+        let admission = Admission::new(100, 0, 2);
+        let enter = |subject: &str, client| admission.enter_subject(&request(subject, None, client));
+        let held = [enter("a", "192.0.2.1").unwrap(), enter("b", "192.0.2.1").unwrap()];
+        assert_eq!(enter("c", "192.0.2.1").unwrap_err(), RelayRefused::ClientQuota);
+        let others = [enter("a", "192.0.2.2"), enter("a", "2001:db8::1"), enter("a", "2001:db8::ffff:1")];
+        assert!(others.iter().all(Result::is_ok));
+        assert_eq!(enter("d", "2001:db8::2").unwrap_err(), RelayRefused::ClientQuota);
+        assert!(enter("d", "2001:db8:0:1::1").is_ok());
+        drop((held, others));
+        assert!(enter("c", "192.0.2.1").is_ok());
+        assert!(is_empty(&admission), "a refused one keeps no place either");
+    }
+
+    #[test]
+    fn zero_is_no_limit_for_a_subject_and_an_address() {
+        let admission = Admission::new(1, 0, 0);
+        let held: Vec<_> =
+            (0..1_000).map(|_| admission.enter_subject(&of_subject("a", None)).unwrap()).collect();
         assert_eq!(held.len(), 1_000);
     }
 
     #[test]
     fn threads_never_hold_more_than_the_limits() {
-        let admission = Arc::new(Admission::new(5, 3));
-        let (total, of_subject) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let admission = Arc::new(Admission::new(5, 3, 0));
+        let (total, of_one) = (AtomicUsize::new(0), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
@@ -164,9 +240,9 @@ mod tests {
                             total.fetch_sub(1, Ordering::SeqCst);
                             drop(permit);
                         }
-                        if let Some(permit) = admission.enter_subject("x", None) {
-                            assert!(of_subject.fetch_add(1, Ordering::SeqCst) < 3);
-                            of_subject.fetch_sub(1, Ordering::SeqCst);
+                        if let Ok(permit) = admission.enter_subject(&of_subject("x", None)) {
+                            assert!(of_one.fetch_add(1, Ordering::SeqCst) < 3);
+                            of_one.fetch_sub(1, Ordering::SeqCst);
                             drop(permit);
                         }
                     }
@@ -174,6 +250,6 @@ mod tests {
             }
         });
         assert_eq!(admission.allocations(), 0);
-        assert!(admission.subjects.iter().all(|counts| counts.lock().unwrap().is_empty()));
+        assert!(is_empty(&admission));
     }
 }

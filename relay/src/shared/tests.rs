@@ -13,7 +13,8 @@ pub(super) fn own_loopback_address() -> Ipv4Addr {
 fn shared(ports: (u16, u16), allocations: usize, allocations_per_subject: usize) -> Shared {
     let bound = own_loopback_address();
     let advertised = Ipv4Addr::new(198, 18, 0, 1);
-    Shared::new(Limits { bound, advertised, ports, allocations, allocations_per_subject })
+    let allocations_per_ip = 0;
+    Shared::new(Limits { bound, advertised, ports, allocations, allocations_per_subject, allocations_per_ip })
 }
 
 fn request(subject: &str, port: PortRequest) -> RelayRequest {

@@ -36,6 +36,24 @@ async fn the_port_above_an_even_one_goes_to_another_client_with_its_token() {
 }
 
 #[tokio::test]
+async fn a_client_address_has_as_many_allocations_as_it_may_over_all_shards_and_subjects() {
+    let server = Server::start(|config| {
+        config.relay.shards = 4;
+        config.relay.max_allocations_per_ip = 5;
+    });
+    let mut held = Vec::new();
+    for nth in 0..5 {
+        held.push(Client::allocated(&server, &format!("user-{nth}")).await);
+    }
+    for nth in 0..8 {
+        assert_eq!(client(&server, &format!("late-{nth}")).await.allocate(Ask::default()).await, Err(486));
+    }
+    held[0].refresh(0).await.unwrap();
+    client(&server, "next").await.allocate(Ask::default()).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn even_port_alone_reserves_nothing() {
     let server = Server::start(|config| {
         config.relay.relay_ipv4 = relay_address(own_loopback_address(), [127, 0, 0, 1]);

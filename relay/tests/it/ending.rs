@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use turnpike_relay_api::admin::{DRAIN, Status, UNDRAIN};
+
 use crate::{
     client::{Arrival, Ask, Client},
     harness::{PATIENCE, Server, credential},
@@ -39,6 +41,33 @@ async fn a_drain_refuses_new_allocations_and_serves_the_live_ones_to_their_end()
     let summary = server.ended().await;
     assert_eq!((summary.allocations_created, summary.allocations_closed), (1, 1));
     assert_eq!(log::line("allocation closed", "drained").await["cause"], "client");
+}
+
+#[tokio::test]
+async fn a_drain_by_the_admin_socket_shows_at_once_and_can_be_taken_back() {
+    let server = Server::start(|config| config.relay.shards = 4);
+    let mut live = Client::allocated(&server, "kept").await;
+    for _ in 0..3 {
+        let status: Status = server.post(DRAIN, "").await;
+        assert!(status.draining);
+        assert_eq!(server.page("/readyz").await.status, 503);
+        for _ in 0..8 {
+            let mut late = Client::new(server.address(), credential("late", &Default::default())).await;
+            assert_eq!(late.allocate(Ask::default()).await, Err(508));
+        }
+        live.refresh(600).await.unwrap();
+        let status: Status = server.post(UNDRAIN, "").await;
+        assert!(!status.draining);
+        assert_eq!(server.page("/readyz").await.status, 200);
+        for _ in 0..8 {
+            Client::allocated(&server, "early").await;
+        }
+    }
+    server.drain();
+    until_draining(&server).await;
+    assert_eq!(server.post_refused(UNDRAIN, "").await, (409, "leaving".into()));
+    assert!(server.status().await.draining);
+    server.stop().await;
 }
 
 #[tokio::test]

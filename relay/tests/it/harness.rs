@@ -83,21 +83,25 @@ pub(crate) struct Server {
     drain: CancellationToken,
     stop: CancellationToken,
     served: JoinHandle<Summary>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Server {
     /// Starts a relay on the configuration that `change` makes of the usual one.
     pub(crate) fn start(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), change)
+    }
+
+    /// Starts it in the folder of one that ran before.
+    pub(crate) fn start_in(folder: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         crate::log::capture();
-        let folder = tempfile::tempdir().unwrap();
         let mut config = config(folder.path());
         change(&mut config);
         let relay = turnpike_relay::Relay::bind(&config).unwrap();
         let listening = relay.listening().clone();
         let (drain, stop) = (CancellationToken::new(), CancellationToken::new());
         let served = tokio::spawn(relay.serve(drain.clone(), stop.clone()));
-        Self { listening, drain, stop, served, _folder: folder }
+        Self { listening, drain, stop, served, folder }
     }
 
     /// Where clients send to.
@@ -113,6 +117,13 @@ impl Server {
     pub(crate) async fn stop(self) -> Summary {
         self.stop.cancel();
         self.ended().await
+    }
+
+    /// Ends it at once and leaves its folder.
+    pub(crate) async fn stop_leaving_folder(self) -> TempDir {
+        self.stop.cancel();
+        tokio::time::timeout(PATIENCE, self.served).await.expect("the relay hangs").unwrap();
+        self.folder
     }
 
     /// Waits until it has ended.
@@ -132,6 +143,20 @@ impl Server {
     /// The live allocation of a relayed address.
     pub(crate) async fn session(&self, relayed: SocketAddr) -> Session {
         self.sessions().await.into_iter().find(|session| session.relayed == relayed).unwrap()
+    }
+
+    /// Asks the admin API for something and reads the answer of a 200.
+    pub(crate) async fn post<T: serde::de::DeserializeOwned>(&self, path: &str, body: &str) -> T {
+        let answer = http::post_unix(&self.listening.admin_socket, path, body).await.ok();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// The status and the code of what the admin API refuses.
+    pub(crate) async fn post_refused(&self, path: &str, body: &str) -> (u16, String) {
+        let answer = http::post_unix(&self.listening.admin_socket, path, body).await;
+        let problem: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+        assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
+        (answer.status, problem["code"].as_str().unwrap().to_owned())
     }
 
     /// A page of the metrics listener.

@@ -10,6 +10,7 @@ mod harness;
 mod http;
 mod log;
 mod metrics;
+mod revoke;
 mod sources;
 mod start;
 mod traffic;

@@ -71,7 +71,7 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
     }
-    assert_eq!(names.len(), 19, "{names:?}");
+    assert_eq!(names.len(), 21, "{names:?}");
     let samples = samples(&text);
     assert!(samples.len() < 100, "{}", samples.len());
     for (name, value) in &samples {

@@ -126,6 +126,7 @@ fn rule_51_59_and_60_a_refusal_of_the_driver_is_a_signed_error_and_leaves_nothin
     let mut world = World::new();
     let refusals = [
         (RelayRefused::SubjectQuota, 486),
+        (RelayRefused::ClientQuota, 486),
         (RelayRefused::NodeFull, 508),
         (RelayRefused::NoPort, 508),
         (RelayRefused::UnknownReservation, 508),

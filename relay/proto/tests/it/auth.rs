@@ -1,4 +1,4 @@
-use turnpike_proto::{AuthFailure, Cause, ClientVerdict};
+use turnpike_proto::{AuthFailure, Cause, ClientVerdict, RelayRefused};
 use turnpike_relay_api::credential;
 
 use crate::{
@@ -82,6 +82,67 @@ fn rule_26_a_live_allocation_outlives_its_credential() {
     assert_eq!(user.ask(&mut world, request).u32(LIFETIME), 700);
     assert!(user.permit(&mut world, peer(1, 0).ip()).is_success());
     assert!(user.bind(&mut world, 0x4000, peer(1, 5000)).is_success());
+}
+
+#[test]
+fn rule_26_with_strict_expiry_an_expired_credential_prolongs_nothing_and_still_ends_its_allocation() {
+    let mut world = World::with(turnpike_proto::Config { strict_expiry: true, ..config() });
+    let mut user = User::ready(&mut world, 1, "a");
+    world.pass(599.0);
+    let request = user.request(REFRESH);
+    assert!(user.ask(&mut world, request).is_success());
+    world.pass(1.0);
+    for seconds in [None, Some(1), Some(600)] {
+        let request = user.request(REFRESH);
+        let request = seconds.into_iter().fold(request, |request, seconds| request.u32(LIFETIME, seconds));
+        let answer = world.ask(&user.tuple, &user.sign(request));
+        assert_eq!(answer.code(), 401);
+        assert!(is_challenge(&answer));
+    }
+    assert_eq!(world.server.counters().auth_failures.get(AuthFailure::Expired), 3);
+    assert!(user.permit(&mut world, peer(1, 0).ip()).is_success(), "a call outlives its credential");
+    assert!(user.bind(&mut world, 0x4000, peer(1, 5000)).is_success());
+    let request = user.request(REFRESH).u32(LIFETIME, 0);
+    assert!(user.ask(&mut world, request).is_success());
+    let mut alice = User::named(2, "alice", "wonderland");
+    assert!(alice.allocate(&mut world).is_success());
+    let request = alice.request(REFRESH);
+    assert!(alice.ask(&mut world, request).is_success(), "a static user does not expire");
+}
+
+#[test]
+fn a_revoked_credential_is_challenged_as_an_unknown_one_is() {
+    let (mut world, mut user) = (World::new(), User::new(1, "a"));
+    user.challenge(&mut world);
+    world.refuse = Some(RelayRefused::Revoked);
+    let request = user.request(ALLOCATE).udp();
+    let answer = world.ask(&user.tuple, &user.sign(request));
+    assert_eq!(answer.code(), 401);
+    assert!(is_challenge(&answer));
+    let counters = world.server.counters();
+    assert_eq!(counters.auth_failures.get(AuthFailure::Revoked), 1);
+    assert_eq!((counters.auth_failures.total(), counters.allocation_failures.total()), (1, 0));
+}
+
+#[test]
+fn the_driver_ends_the_allocations_it_picks_and_no_other() {
+    let mut world = World::new();
+    let users: Vec<User> =
+        (1..=3).map(|host| User::ready(&mut world, host, &format!("user-{host}"))).collect();
+    let now = world.now;
+    world.server.close_where(now, Cause::Revoked, |allocation| {
+        assert_eq!(allocation.credential_expires(), Some(UNIX + 600));
+        allocation.subject() != "user-2"
+    });
+    world.tick();
+    let closed: Vec<_> = world.closed.iter().map(|closed| (&*closed.subject, closed.cause)).collect();
+    assert_eq!(closed, [("user-1", Cause::Revoked), ("user-3", Cause::Revoked)]);
+    assert_eq!(world.server.allocations().count(), 1);
+    for (mut user, code) in users.into_iter().zip([437, 0, 437]) {
+        let request = user.request(REFRESH);
+        let answer = user.ask(&mut world, request);
+        assert_eq!(if answer.is_success() { 0 } else { answer.code() }, code);
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub fn config() -> Config {
         realm: REALM_NAME.into(),
         secrets: vec![Zeroizing::new(SECRET.to_vec())],
         static_users: vec![("alice".into(), Zeroizing::new("wonderland".into()))],
+        strict_expiry: false,
         own: OwnAddresses {
             relayed: vec![RELAY_IP.into()],
             others: vec![[203, 0, 114, 9].into()],
