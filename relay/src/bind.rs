@@ -30,6 +30,7 @@ use crate::{
     shard::{Node, Shard, Sockets},
     shared::{Limits, MAX_SHARDS, Shared},
     snapshot::Board,
+    tls::Tls,
     view::{VERSION, View},
     worker::Worker,
 };
@@ -59,7 +60,7 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Takes the lock of the state folder and binds listeners, admin socket and metrics listener. To be called on a tokio
+    /// Reads the TLS certificate, takes the lock of the state folder, and binds listeners, admin socket and metrics listener. To be called on a tokio
     /// runtime.
     ///
     /// # Errors
@@ -67,6 +68,7 @@ impl Relay {
     pub fn bind(config: &Config) -> Result<Self, StartError> {
         let shards = config.relay.shards;
         assert!((1..=MAX_SHARDS).contains(&shards), "the configuration allows 1 to 256 shards");
+        let tls = load_tls(config)?;
         let lock = StateLock::take(&config.node.state_dir)?;
         let groups = open_listeners(&config.relay.listen_udp, shards)?;
         let udp: Vec<SocketAddr> = groups.iter().map(|group| group.address).collect();
@@ -82,6 +84,7 @@ impl Relay {
             revocations: Arc::new(Revocations::load(&config.node.state_dir, clock.now().unix)),
             shared: Arc::new(Shared::new(limits(config))),
             board: Arc::new(Board::new(shards)),
+            tls,
         };
         let system = |what| move |source| StartError::System { what, source };
         let core = core_config(config, &udp).map_err(system("the host's addresses cannot be read"))?;
@@ -130,6 +133,11 @@ impl Relay {
     pub fn listening(&self) -> &Listening {
         &self.listening
     }
+}
+
+fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
+    let load = |files| Tls::load(files, config.node.domain.as_deref()).map(Arc::new);
+    Ok(config.tls.as_ref().map(load).transpose()?)
 }
 
 /// The sockets on one address, one a shard.

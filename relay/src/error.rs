@@ -91,6 +91,9 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The TLS certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] crate::CertificateError),
     /// The system refuses something that every process needs.
     #[error("cannot start: {what}: {source}; `ulimit -n` and the kernel's log tell why")]
     System {

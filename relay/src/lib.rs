@@ -19,9 +19,11 @@ mod serve;
 mod shard;
 mod shared;
 mod snapshot;
+mod tls;
 mod view;
 mod worker;
 
 pub use bind::{Listening, Relay, is_skipped};
 pub use error::StartError;
 pub use serve::Summary;
+pub use tls::{Certificate, CertificateError, check_certificate};

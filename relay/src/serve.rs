@@ -34,6 +34,13 @@ impl Relay {
             let endpoints = metrics::router(Arc::clone(&self.view));
             http.spawn(async move { axum::serve(listener, endpoints).await });
         }
+        if let Some(tls) = &self.view.node.tls {
+            let watch = Arc::clone(tls).watch();
+            http.spawn(async move {
+                watch.await;
+                Ok(())
+            });
+        }
         for worker in &self.workers {
             worker.start();
         }

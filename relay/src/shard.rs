@@ -35,6 +35,7 @@ use crate::{
     ring::Rings,
     shared::{RelaySocket, Shared},
     snapshot::{Board, ByFamily, Snapshot},
+    tls::Tls,
 };
 
 /// How often counters are published and held ports are looked at.
@@ -130,6 +131,8 @@ pub(crate) struct Node {
     pub(crate) shared: Arc<Shared>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) board: Arc<Board>,
+    /// Absent where TLS is off.
+    pub(crate) tls: Option<Arc<Tls>>,
 }
 
 /// What became of a shard's allocations.

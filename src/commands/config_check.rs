@@ -30,7 +30,7 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = arguments.config.load(MissingSecret::StandIn, false)?;
     let mut screen = Screen::stdout();
     print_values(&mut screen, &loaded)?;
-    let mut failed = false;
+    let mut failed = !print_certificate(&mut screen, &loaded.config)?;
     for (about, outcome) in ports(&loaded.config) {
         let (verdict, found) = match outcome {
             Ok(found) => (Verdict::Ok, found),
@@ -78,13 +78,28 @@ fn print_values(screen: &mut Screen, loaded: &Loaded) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether TLS is off or its certificate is in order.
+fn print_certificate(screen: &mut Screen, config: &Config) -> io::Result<bool> {
+    let Some(tls) = &config.tls else { return Ok(true) };
+    let checked = turnpike_relay::check_certificate(tls, config.node.domain.as_deref());
+    let (verdict, found) = match &checked {
+        Ok(certificate) if certificate.expires_soon() => {
+            (Verdict::Warn, format!("certificate {certificate}: renew it"))
+        }
+        Ok(certificate) => (Verdict::Ok, format!("certificate {certificate}")),
+        Err(error) => (Verdict::Fail, error.to_string()),
+    };
+    screen.verdict(verdict, "tls", &found)?;
+    Ok(checked.is_ok())
+}
+
 fn joined<T: Display>(items: impl Iterator<Item = T>, between: &str) -> String {
     items.map(|item| item.to_string()).collect::<Vec<_>>().join(between)
 }
 
 /// Tries every address, and lets go of it.
 fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
-    let Config { relay, signaling, metrics, .. } = config;
+    let Config { relay, tls, signaling, metrics, .. } = config;
     let running = UnixStream::connect(&relay.admin_socket).is_ok();
     let tcp = |address: SocketAddr| TcpListener::bind(address).map(drop);
     let mut outcomes = Vec::new();
@@ -99,12 +114,15 @@ fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
         outcomes.push((about, outcome));
     };
     for listener in &relay.listen_udp {
-        add("turn", "relay.listen_udp", "UDP", *listener, udp(*listener));
+        add("turn", "relay.listen_udp", "UDP", *listener, one_family(*listener, Type::DGRAM));
+    }
+    for listener in tls.iter().flat_map(|tls| &tls.listen) {
+        add("tls", "tls.listen", "TCP", *listener, one_family(*listener, Type::STREAM));
     }
     for (key, address) in [("relay.relay_ipv4", relay.relay_ipv4), ("relay.relay_ipv6", relay.relay_ipv6)] {
         if let Some(address) = address {
             let any_port = SocketAddr::new(address.bound, 0);
-            add("relayed", key, "UDP", any_port, udp(any_port));
+            add("relayed", key, "UDP", any_port, one_family(any_port, Type::DGRAM));
         }
     }
     for listener in &signaling.listen {
@@ -122,8 +140,11 @@ fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
 }
 
 /// Binds as the relay does: to one family.
-fn udp(address: SocketAddr) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
+fn one_family(address: SocketAddr, kind: Type) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    if kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod authority;
+mod certificate;
 mod coturn;
 mod creds;
 mod http;

@@ -6,6 +6,7 @@ use turnpike_relay_api::admin::{Flow, Traffic};
 
 use crate::{
     snapshot::{Family, Snapshot},
+    tls::Tls,
     view::{VERSION, View},
 };
 
@@ -37,6 +38,13 @@ pub(crate) struct Reading {
     revocations: usize,
     revocations_dropped: u64,
     draining: bool,
+    tls: Option<TlsReading>,
+}
+
+struct TlsReading {
+    not_after: u64,
+    reloaded: bool,
+    reloaded_at: u64,
 }
 
 /// The only way of a datagram through this relay: through its process.
@@ -208,6 +216,27 @@ pub(crate) static TABLE: &[Row] = &[
         samples: |reading| one(reading.revocations_dropped),
     },
     Row {
+        name: "turnpike_tls_certificate_not_after_timestamp_seconds",
+        kind: Kind::Gauge,
+        help: "When the TLS certificate in use expires, in Unix time; absent where TLS is off.",
+        labels: &[],
+        samples: |reading| reading.tls.iter().flat_map(|tls| one(tls.not_after)).collect(),
+    },
+    Row {
+        name: "turnpike_config_last_reload_success",
+        kind: Kind::Gauge,
+        help: "0 while the TLS certificate's files hold what cannot be used, else 1; absent where TLS is off.",
+        labels: &[],
+        samples: |reading| reading.tls.iter().flat_map(|tls| one(u64::from(tls.reloaded))).collect(),
+    },
+    Row {
+        name: "turnpike_config_last_reload_timestamp_seconds",
+        kind: Kind::Gauge,
+        help: "When the TLS certificate in use was read, in Unix time; absent where TLS is off.",
+        labels: &[],
+        samples: |reading| reading.tls.iter().flat_map(|tls| one(tls.reloaded_at)).collect(),
+    },
+    Row {
         name: "turnpike_draining",
         kind: Kind::Gauge,
         help: "1 while new allocations are refused and live ones served.",
@@ -227,7 +256,15 @@ impl Reading {
             revocations: view.node.revocations.len(),
             revocations_dropped: view.node.revocations.forgotten(),
             draining: view.is_draining(),
+            tls: view.node.tls.as_deref().map(TlsReading::of),
         }
+    }
+}
+
+impl TlsReading {
+    fn of(tls: &Tls) -> Self {
+        let (reloaded, reloaded_at) = tls.last_reload();
+        Self { not_after: tls.not_after(), reloaded, reloaded_at }
     }
 }
 

@@ -55,6 +55,26 @@ fn sum(samples: &Samples, name: &str, labels: &[&str]) -> f64 {
 }
 
 #[tokio::test]
+async fn with_tls_the_certificate_s_expiry_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["turn.example.org".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2999, 1, 1);
+    let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    std::fs::write(&cert_file, params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let tls = turnpike_config::Tls { listen: Vec::new(), cert_file, key_file };
+    let server = Server::start(|config| config.tls = Some(tls));
+    let samples = scrape(&server).await;
+    let expires = samples["turnpike_tls_certificate_not_after_timestamp_seconds"];
+    assert_eq!(expires, params.not_after.unix_timestamp() as f64);
+    assert_eq!(samples["turnpike_config_last_reload_success"], 1.0);
+    let read = samples["turnpike_config_last_reload_timestamp_seconds"];
+    assert!(read > 1_700_000_000.0 && read < expires, "{read}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero() {
     let server = Server::start(|_| {});
     let answer = server.page("/metrics").await;
