@@ -11,6 +11,7 @@ use turnpike_config::Config;
 #[derive(Debug, Default)]
 pub(crate) struct Ready {
     udp: Option<String>,
+    tcp: Option<String>,
     http: Option<String>,
     /// Where a browser finds the page.
     pub(crate) page: Option<String>,
@@ -32,6 +33,7 @@ impl Ready {
         let http = signaling.and_then(|signaling| signaling.http.first()).copied();
         Self {
             udp: relay.map(|relay| joined(&relay.udp)),
+            tcp: relay.filter(|relay| !relay.tcp.is_empty()).map(|relay| joined(&relay.tcp)),
             http: signaling.map(|signaling| joined(&signaling.http)),
             page: http.map(|http| page(config, http)),
             local_page: http
@@ -49,6 +51,7 @@ impl Ready {
     pub(crate) fn log(&self) {
         tracing::info!(
             udp = self.udp,
+            tcp = self.tcp,
             http = self.http,
             page = self.page,
             admin = self.admin,

@@ -190,7 +190,7 @@ mod tests {
     fn a_far_name_is_no_suggestion() {
         let known = ["listen_udp", "shards", "port_range"];
         assert_eq!(nearest("ports_range", &known), Some("port_range"));
-        assert_eq!(nearest("listen_tcp", &known), Some("listen_udp"));
+        assert_eq!(nearest("listen_upd", &known), Some("listen_udp"));
         assert_eq!(nearest("kernel_path", &known), None);
         assert_eq!(nearest("x", &[]), None);
     }

@@ -53,6 +53,7 @@ pub(crate) struct StaticUser {
 #[serde(default, deny_unknown_fields, expecting = "a section")]
 pub(crate) struct Relay {
     pub(crate) listen_udp: List,
+    pub(crate) listen_tcp: List,
     pub(crate) relay_ipv4: Key<String>,
     pub(crate) relay_ipv6: Key<String>,
     pub(crate) port_range: Key<Vec<i64>>,

@@ -137,6 +137,8 @@ pub struct StaticUser {
 pub struct Relay {
     /// UDP listeners.
     pub listen_udp: Vec<SocketAddr>,
+    /// TCP listeners, likewise; none when empty.
+    pub listen_tcp: Vec<SocketAddr>,
     /// Where relayed addresses of IPv4 are; none are given when absent.
     pub relay_ipv4: Option<RelayAddress>,
     /// The same for IPv6.

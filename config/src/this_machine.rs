@@ -13,11 +13,15 @@ impl Config {
     /// Listens and relays on loopback only, lets peers be on this machine and its private networks, drains at once.
     pub(crate) fn confine_to_this_machine(&mut self, host: &Host) {
         let local = Ipv4Addr::LOCALHOST;
-        for listener in self.relay.listen_udp.iter_mut().chain(&mut self.signaling.listen) {
+        let Self { relay, signaling, .. } = self;
+        for listener in relay.listen_udp.iter_mut().chain(&mut relay.listen_tcp).chain(&mut signaling.listen)
+        {
             *listener = SocketAddr::from((local, listener.port()));
         }
-        self.relay.listen_udp.sort_unstable();
-        self.relay.listen_udp.dedup();
+        for listeners in [&mut self.relay.listen_udp, &mut self.relay.listen_tcp] {
+            listeners.sort_unstable();
+            listeners.dedup();
+        }
         if let Some(tls) = &mut self.tls {
             tls.listen.iter_mut().for_each(|listener| *listener = SocketAddr::from((local, listener.port())));
             tls.listen.sort_unstable();

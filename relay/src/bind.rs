@@ -14,20 +14,20 @@ use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Config, RelayAddress};
-use turnpike_proto::{Server, SourceLimits};
+use turnpike_proto::{Server, SourceLimits, Transport};
 use zeroize::Zeroizing;
 
 use crate::{
-    StartError,
+    Listener, StartError,
     admin::{self, AdminPath},
     clock::Clock,
     host,
-    io::{open_group, open_relay_socket},
+    io::{open_group, open_relay_socket, open_tcp_group},
     lock::StateLock,
     metrics,
     revocations::Revocations,
     ring,
-    shard::{Node, Shard, Sockets},
+    shard::{Listeners, Node, Shard, Sockets},
     shared::{Limits, MAX_SHARDS, Shared},
     snapshot::Board,
     tls::Tls,
@@ -40,6 +40,8 @@ use crate::{
 pub struct Listening {
     /// STUN and TURN over UDP.
     pub udp: Vec<SocketAddr>,
+    /// The same over TCP.
+    pub tcp: Vec<SocketAddr>,
     /// The admin API.
     pub admin_socket: PathBuf,
     /// `/metrics`, `/healthz`, `/readyz`.
@@ -70,12 +72,13 @@ impl Relay {
         assert!((1..=MAX_SHARDS).contains(&shards), "the configuration allows 1 to 256 shards");
         let tls = load_tls(config)?;
         let lock = StateLock::take(&config.node.state_dir)?;
-        let groups = open_listeners(&config.relay.listen_udp, shards)?;
-        let udp: Vec<SocketAddr> = groups.iter().map(|group| group.address).collect();
+        let mut listeners: Vec<Listeners> = (0..shards).map(|_| Listeners::default()).collect();
+        let udp = open_udp(&config.relay.listen_udp, &mut listeners)?;
+        let tcp = open_streams(Transport::Tcp, &config.relay.listen_tcp, &mut listeners)?;
         check_relay_addresses(config)?;
         let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
-        host::raise_open_files(config.relay.max_allocations);
+        host::raise_open_files(config.relay.max_allocations, !tcp.is_empty());
         host::warn_of_shared_ports(config.relay.port_range);
 
         let clock = Clock::start();
@@ -89,7 +92,7 @@ impl Relay {
         let system = |what| move |source| StartError::System { what, source };
         let core = core_config(config, &udp).map_err(system("the host's addresses cannot be read"))?;
         let nonce_key = random().map_err(system("there is no randomness"))?;
-        let opened: io::Result<Vec<_>> = by_shard(groups, shards).into_iter().map(Sockets::open).collect();
+        let opened: io::Result<Vec<_>> = listeners.into_iter().map(Sockets::open).collect();
         let opened = opened.map_err(system("a shard cannot wait on its sockets"))?;
         let handles: Vec<_> = opened.iter().map(|(_, handle)| handle.clone()).collect();
         let doorbells: Vec<_> = handles.iter().map(|handle| handle.doorbell()).collect();
@@ -104,6 +107,7 @@ impl Relay {
         }
         let listening = Listening {
             udp: udp.clone(),
+            tcp: tcp.clone(),
             admin_socket: admin_path.path().to_owned(),
             metrics: metrics_address,
         };
@@ -111,6 +115,7 @@ impl Relay {
             node,
             name: config.node.name.clone(),
             udp,
+            tcp,
             shards: handles,
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
@@ -140,6 +145,32 @@ fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {
     Ok(config.tls.as_ref().map(load).transpose()?)
 }
 
+/// Gives every shard a socket on each address.
+fn open_udp(addresses: &[SocketAddr], shards: &mut [Listeners]) -> Result<Vec<SocketAddr>, StartError> {
+    let open = |address| open_group(address, shards.len());
+    let groups = open_groups(Transport::Udp, addresses, open)?;
+    let bound = groups.iter().map(|group| group.address).collect();
+    for Group { address, sockets } in groups {
+        shards.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.udp.push((socket, address)));
+    }
+    Ok(bound)
+}
+
+/// The same for connections.
+fn open_streams(
+    transport: Transport,
+    addresses: &[SocketAddr],
+    shards: &mut [Listeners],
+) -> Result<Vec<SocketAddr>, StartError> {
+    let open = |address| open_tcp_group(address, shards.len());
+    let groups = open_groups(transport, addresses, open)?;
+    let bound = groups.iter().map(|group| group.address).collect();
+    for Group { sockets, .. } in groups {
+        shards.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.streams.push((socket, transport)));
+    }
+    Ok(bound)
+}
+
 /// The sockets on one address, one a shard.
 struct Group {
     address: SocketAddr,
@@ -147,20 +178,25 @@ struct Group {
 }
 
 /// An address of a family that the host lacks is skipped, as long as there is another.
-fn open_listeners(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Group>, StartError> {
+fn open_groups(
+    transport: Transport,
+    addresses: &[SocketAddr],
+    open: impl Fn(SocketAddr) -> io::Result<(SocketAddr, Vec<Socket>)>,
+) -> Result<Vec<Group>, StartError> {
     let mut groups = Vec::new();
     let mut skipped = None;
     for address in addresses {
-        match open_group(*address, shards) {
+        let listener = Listener { transport, address: *address };
+        match open(*address) {
             Ok((address, sockets)) => groups.push(Group { address, sockets }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(StartError::PortInUse { address: *address });
+                return Err(StartError::PortInUse { listener });
             }
             Err(source) if is_skipped(*address, &source) => {
-                tracing::info!(%address, "this host has no IPv6: not listening there");
-                skipped = Some(StartError::Listen { address: *address, source });
+                tracing::info!(%listener, "this host has no IPv6: not listening there");
+                skipped = Some(StartError::Listen { listener, source });
             }
-            Err(source) => return Err(StartError::Listen { address: *address, source }),
+            Err(source) => return Err(StartError::Listen { listener, source }),
         }
     }
     match skipped {
@@ -172,17 +208,6 @@ fn open_listeners(addresses: &[SocketAddr], shards: usize) -> Result<Vec<Group>,
 /// Whether a listener on any IPv6 address failed only because the host has no IPv6.
 pub fn is_skipped(address: SocketAddr, error: &io::Error) -> bool {
     address.ip() == Ipv6Addr::UNSPECIFIED && Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
-}
-
-/// Gives each shard its socket of every group.
-fn by_shard(groups: Vec<Group>, shards: usize) -> Vec<Vec<(Socket, SocketAddr)>> {
-    let mut by_shard: Vec<Vec<_>> = (0..shards).map(|_| Vec::new()).collect();
-    for Group { address, sockets } in groups {
-        for (listeners, socket) in by_shard.iter_mut().zip(sockets) {
-            listeners.push((socket, address));
-        }
-    }
-    by_shard
 }
 
 fn check_relay_addresses(config: &Config) -> Result<(), StartError> {

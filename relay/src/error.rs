@@ -1,10 +1,44 @@
 //! Why a relay does not start, told to its operator.
 
 use std::{
-    io,
+    fmt, io,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
+
+use turnpike_proto::Transport;
+
+/// A listener of clients, as an operator knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Listener {
+    /// What its clients speak.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl Listener {
+    /// The key that it comes from.
+    pub fn key(&self) -> &'static str {
+        match self.transport {
+            Transport::Udp => "relay.listen_udp",
+            Transport::Tcp => "relay.listen_tcp",
+            Transport::Tls => "tls.listen",
+        }
+    }
+
+    /// The command that shows who else is there.
+    fn who(&self) -> &'static str {
+        if self.transport.is_stream() { "ss -tlpn" } else { "ss -ulpn" }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let protocol = if self.transport.is_stream() { "TCP" } else { "UDP" };
+        write!(f, "{protocol} {}", self.address)
+    }
+}
 
 /// Why a relay does not start: one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -35,18 +69,22 @@ pub enum StartError {
     },
     /// Another program listens on the port.
     #[error(
-        "UDP {address} is already in use: stop the program that holds it (`ss -ulpn` shows which) or change \
-         relay.listen_udp"
+        "{listener} is already in use: stop the program that holds it (`{who}` shows which) or change {key}",
+        who = listener.who(),
+        key = listener.key()
     )]
     PortInUse {
         /// The listener.
-        address: SocketAddr,
+        listener: Listener,
     },
     /// A listener cannot be opened.
-    #[error("cannot listen on UDP {address}: {source}; change relay.listen_udp to addresses of this host")]
+    #[error(
+        "cannot listen on {listener}: {source}; change {key} to addresses of this host",
+        key = listener.key()
+    )]
     Listen {
         /// The listener.
-        address: SocketAddr,
+        listener: Listener,
         /// What the system says.
         source: io::Error,
     },

@@ -8,12 +8,15 @@ mod option;
 mod receive;
 mod relay_socket;
 mod send;
+mod tcp;
 mod wake;
 
-pub(crate) use epoll::{Epoll, Ready, Token};
+pub(crate) use epoll::{Epoll, Ready, Token, Watch};
 pub(crate) use interfaces::addresses as interface_addresses;
 pub(crate) use listener::open_group;
+pub(crate) use option::{Segments, segments};
 pub(crate) use receive::Inbox;
 pub(crate) use relay_socket::open as open_relay_socket;
 pub(crate) use send::{Batch, Datagram, Refused};
+pub(crate) use tcp::{Accepted, NoConnection, accept, open_group as open_tcp_group};
 pub(crate) use wake::Doorbell;

@@ -1,4 +1,4 @@
-//! The relay: UDP listeners and relay sockets around the sans-IO core, its counters, its admin socket.
+//! The relay: listeners and relay sockets around the sans-IO core, its counters, its admin socket.
 //!
 //! [`Relay::bind`] opens everything, [`Relay::serve`] runs it. One thread a shard carries the traffic; HTTP for the admin
 //! and for metrics runs on the caller's tokio runtime and reads what the shards publish.
@@ -24,6 +24,6 @@ mod view;
 mod worker;
 
 pub use bind::{Listening, Relay, is_skipped};
-pub use error::StartError;
+pub use error::{Listener, StartError};
 pub use serve::Summary;
 pub use tls::{Certificate, CertificateError, check_certificate};

@@ -7,6 +7,7 @@ mod allocations;
 mod clients;
 mod outbox;
 mod peers;
+mod streams;
 
 use std::{
     io,
@@ -21,20 +22,23 @@ use std::{
 
 use socket2::Socket;
 use tokio::sync::oneshot;
-use turnpike_proto::{AllocationKey, Cause, DropReason, Now, Server};
+use turnpike_proto::{AllocationKey, Cause, DropReason, Now, Server, Transport};
 use turnpike_relay_api::{
     admin::{Session, Traffic},
     target::Target,
 };
 
-use self::outbox::{Account, Exit, Outbox, Side};
+use self::{
+    outbox::{Account, Exit, Outbox, Side},
+    streams::{StreamListener, Streams},
+};
 use crate::{
     clock::Clock,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token},
     revocations::Revocations,
     ring::Rings,
     shared::{RelaySocket, Shared},
-    snapshot::{Board, ByFamily, Snapshot},
+    snapshot::{Board, ByClient, Snapshot},
     tls::Tls,
 };
 
@@ -93,8 +97,16 @@ impl Handle {
 pub(crate) struct Sockets {
     epoll: Epoll,
     listeners: Vec<Listener>,
+    stream_listeners: Vec<StreamListener>,
     doorbell: Arc<Doorbell>,
     commands: Receiver<Command>,
+}
+
+/// The listeners of one shard.
+#[derive(Default)]
+pub(crate) struct Listeners {
+    pub(crate) udp: Vec<(Socket, SocketAddr)>,
+    pub(crate) streams: Vec<(Socket, Transport)>,
 }
 
 struct Listener {
@@ -109,18 +121,23 @@ impl Sockets {
     ///
     /// # Errors
     /// Of the kernel.
-    pub(crate) fn open(listeners: Vec<(Socket, SocketAddr)>) -> io::Result<(Self, Handle)> {
+    pub(crate) fn open(Listeners { udp, streams }: Listeners) -> io::Result<(Self, Handle)> {
         let epoll = Epoll::new()?;
         let doorbell = Arc::new(Doorbell::new()?);
         epoll.add(&*doorbell, Token::Wake)?;
         let listeners: Vec<Listener> =
-            listeners.into_iter().map(|(socket, local)| Listener { socket, local, hungry: false }).collect();
+            udp.into_iter().map(|(socket, local)| Listener { socket, local, hungry: false }).collect();
         for (place, listener) in listeners.iter().enumerate() {
             epoll.add(&listener.socket, Token::Listener(place as u32))?;
         }
+        let stream_listeners: Vec<StreamListener> =
+            streams.into_iter().map(|(socket, transport)| StreamListener::new(socket, transport)).collect();
+        for (place, listener) in stream_listeners.iter().enumerate() {
+            epoll.add(&listener.socket, Token::StreamListener(place as u32))?;
+        }
         let (sender, commands) = sync_channel(COMMANDS);
         let handle = Handle { commands: sender, doorbell: Arc::clone(&doorbell) };
-        Ok((Self { epoll, listeners, doorbell, commands }, handle))
+        Ok((Self { epoll, listeners, stream_listeners, doorbell, commands }, handle))
     }
 }
 
@@ -151,6 +168,8 @@ pub(crate) struct Shard {
     epoll: Epoll,
     ready: Ready,
     listeners: Vec<Listener>,
+    stream_listeners: Vec<StreamListener>,
+    streams: Streams,
     /// By the slot of their allocation.
     relays: Vec<Option<Relay>>,
     rings: Rings,
@@ -164,7 +183,7 @@ pub(crate) struct Shard {
     /// Ended allocations that are not released yet.
     closing: Vec<AllocationKey>,
     /// Traffic of released allocations.
-    ended: ByFamily<Traffic>,
+    ended: ByClient<Traffic>,
     now: Now,
     publish_at: Duration,
     stopped: bool,
@@ -173,14 +192,14 @@ pub(crate) struct Shard {
 /// The driver's side of an allocation.
 struct Relay {
     key: AllocationKey,
-    /// The listener that its client talks to.
-    listener: usize,
+    /// Where messages to its client leave.
+    exit: Exit,
     socket: RelaySocket,
 }
 
 impl Shard {
     pub(crate) fn new(id: usize, node: Node, server: Server, sockets: Sockets, rings: Rings) -> Self {
-        let Sockets { epoll, listeners, doorbell, commands } = sockets;
+        let Sockets { epoll, listeners, stream_listeners, doorbell, commands } = sockets;
         let now = node.clock.now();
         Self {
             id,
@@ -189,6 +208,8 @@ impl Shard {
             epoll,
             ready: Ready::new(),
             listeners,
+            stream_listeners,
+            streams: Streams::default(),
             relays: Vec::new(),
             rings,
             doorbell,
@@ -198,7 +219,7 @@ impl Shard {
             batch: Batch::new(),
             reply: Vec::new(),
             closing: Vec::new(),
-            ended: ByFamily::default(),
+            ended: ByClient::default(),
             now,
             publish_at: now.mono,
             stopped: false,
@@ -219,12 +240,15 @@ impl Shard {
             self.flush();
             self.release_closed();
             if self.now.mono >= self.publish_at || self.stopped {
+                self.sweep_streams();
+                self.flush();
+                self.release_closed();
                 self.publish();
             }
         }
         let counters = self.server.counters();
         Outcome {
-            created: counters.allocations_created,
+            created: counters.allocations_created.total(),
             closed: counters.allocations_closed.total(),
             traffic: self.server.traffic(),
         }
@@ -248,17 +272,25 @@ impl Shard {
             match self.ready.token(place) {
                 Token::Wake => self.read_commands(),
                 Token::Listener(listener) => self.listeners[listener as usize].hungry = true,
-                Token::Relay(_) => {}
+                Token::Relay(_) | Token::StreamListener(_) | Token::Stream(_) => {}
             }
         }
         self.read_listeners();
         for place in 0..self.ready.len() {
-            if let Token::Relay(slot) = self.ready.token(place) {
-                if self.inbox.room() < peers::BATCH {
-                    self.flush();
-                    self.read_listeners();
+            match self.ready.token(place) {
+                Token::Relay(slot) => {
+                    if self.inbox.room() < peers::BATCH {
+                        self.flush();
+                        self.read_listeners();
+                    }
+                    self.read_relay(slot);
                 }
-                self.read_relay(slot);
+                Token::Stream(slot) => {
+                    let (readable, writable) = (self.ready.is_readable(place), self.ready.is_writable(place));
+                    self.serve_stream(slot, readable, writable);
+                }
+                Token::StreamListener(listener) => self.accept_streams(listener as usize),
+                Token::Wake | Token::Listener(_) => {}
             }
         }
     }
@@ -300,26 +332,40 @@ impl Shard {
     }
 
     fn send(&mut self, side: Side) {
-        let Self { outbox, batch, inbox, listeners, relays, server, .. } = self;
-        let socket = |exit| match exit {
-            Exit::Listener(place) => listeners[place].socket.as_fd(),
-            Exit::Relay(slot) => {
-                let relay = relays[slot as usize].as_ref();
-                relay.expect("a relay socket is closed only after its side was sent").socket.socket().as_fd()
-            }
-        };
-        outbox.send(side, batch, inbox, socket, |account, len, result| match (result, account) {
-            (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
-            (Ok(()), Account::Peer(allocation)) => server.sent_to_peer(allocation, len),
-            (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
-            (Err(Refused::TooLarge), _) => server.dropped(DropReason::TooLarge),
-            (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
+        let Self { outbox, batch, inbox, listeners, relays, streams, epoll, server, .. } = self;
+        outbox.send(side, inbox, |exit, group| {
+            let socket = match exit {
+                Exit::Listener(place) => listeners[place].socket.as_fd(),
+                Exit::Relay(slot) => {
+                    let relay = relays[slot as usize].as_ref();
+                    relay
+                        .expect("a relay socket is closed only after its side was sent")
+                        .socket
+                        .socket()
+                        .as_fd()
+                }
+                Exit::Stream(slot) => return streams.send(slot, group, epoll, server),
+            };
+            batch.send(socket, group.datagrams(), |nth, result| {
+                let len = group.datagram(nth).len();
+                match (result, group.account(nth)) {
+                    (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
+                    (Ok(()), Account::Peer(allocation)) => server.sent_to_peer(allocation, len),
+                    (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
+                    (Err(Refused::TooLarge), _) => server.dropped(DropReason::TooLarge),
+                    (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
+                }
+            });
         });
     }
 
     fn publish(&mut self) {
         self.publish_at = self.now.mono + PUBLISH_EVERY;
-        let snapshot = Snapshot::take(&self.server, &self.ended, self.now.mono);
+        let snapshot = Snapshot {
+            connections: self.streams.count(),
+            refused_connections: self.streams.refused,
+            ..Snapshot::take(&self.server, &self.ended, self.now.mono)
+        };
         self.node.board.publish(self.id, snapshot);
         if self.id == 0 {
             self.node.shared.sweep(self.now.mono);

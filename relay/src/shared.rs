@@ -4,6 +4,7 @@
 mod admission;
 mod ports;
 mod reservations;
+mod sources;
 mod table;
 
 use std::{
@@ -14,11 +15,15 @@ use std::{
 
 use turnpike_proto::{PortRequest, RelayRefused, RelayRequest};
 
-pub(crate) use self::table::{MAX_SHARDS, Place, PortTable};
 use self::{
     admission::{Admission, NodePermit, SubjectPermit},
     ports::{BindError, BoundPort, PortPool},
     reservations::{Reservations, Reserved},
+    sources::Sources,
+};
+pub(crate) use self::{
+    sources::SourcePermit,
+    table::{MAX_SHARDS, Place, PortTable},
 };
 
 /// How long the port beside an even one is held (RFC 8656 §7.2).
@@ -47,6 +52,7 @@ pub(crate) struct Shared {
     admission: Arc<Admission>,
     ports: Arc<PortPool>,
     reservations: Reservations,
+    sources: Arc<Sources>,
 }
 
 /// An admitted allocation's relay socket. Dropping it closes the socket, then frees the port, then the places.
@@ -79,6 +85,7 @@ impl Shared {
             )),
             ports: Arc::new(PortPool::new(limits.bound, limits.ports)),
             reservations: Reservations::default(),
+            sources: Arc::new(Sources::default()),
         }
     }
 
@@ -108,6 +115,11 @@ impl Shared {
                 Ok(self.relay(self.ports.bind_any(now).map_err(refused)?, None, subject, node))
             }
         }
+    }
+
+    /// A place for a connection without an allocation; `None` when its source has as many as it may.
+    pub(crate) fn enter_source(&self, client: IpAddr) -> Option<SourcePermit> {
+        self.sources.enter(client)
     }
 
     /// Frees what was reserved and not redeemed.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use turnpike_proto::{Counters, Server};
+use turnpike_proto::{Counters, FiveTuple, Label as _, Server, Transport};
 use turnpike_relay_api::admin::Traffic;
 
 /// An IP family, as a label.
@@ -34,17 +34,26 @@ impl Family {
     }
 }
 
-/// One value for each family of the client leg.
+/// One value for each transport and family of the client leg.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ByFamily<T>([T; 2]);
+pub(crate) struct ByClient<T>([[T; 2]; 3]);
 
-impl<T> ByFamily<T> {
-    pub(crate) fn get(&self, family: Family) -> &T {
-        &self.0[family as usize]
+impl<T> ByClient<T> {
+    /// What belongs to clients like this one.
+    pub(crate) fn get_mut(&mut self, client: &FiveTuple) -> &mut T {
+        &mut self.0[client.transport.index()][Family::of(client.client) as usize]
     }
 
-    pub(crate) fn get_mut(&mut self, family: Family) -> &mut T {
-        &mut self.0[family as usize]
+    /// Every transport and family with its value.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Transport, Family, &T)> {
+        Transport::ALL.iter().zip(&self.0).flat_map(|(transport, families)| {
+            Family::ALL.into_iter().zip(families).map(|(family, value)| (*transport, family, value))
+        })
+    }
+
+    fn add(&mut self, other: &Self, mut add: impl FnMut(&mut T, &T)) {
+        let theirs = other.0.iter().flatten();
+        self.0.iter_mut().flatten().zip(theirs).for_each(|(mine, theirs)| add(mine, theirs));
     }
 }
 
@@ -54,50 +63,56 @@ pub(crate) struct Snapshot {
     /// When it was taken; of a sum, the oldest.
     pub(crate) at: Duration,
     pub(crate) counters: Counters,
-    /// Of all allocations since the start, live and ended, by their client's family.
-    pub(crate) traffic: ByFamily<Traffic>,
-    /// Live allocations by their client's family.
-    pub(crate) allocations: ByFamily<u64>,
+    /// Of all allocations since the start, live and ended.
+    pub(crate) traffic: ByClient<Traffic>,
+    /// Live allocations.
+    pub(crate) allocations: ByClient<u64>,
     pub(crate) permissions: u64,
     pub(crate) channels: u64,
+    /// Open connections of clients, in the order of [`Transport::ALL`].
+    pub(crate) connections: [u64; 3],
+    /// Connections that were closed at once, for their source had too many.
+    pub(crate) refused_connections: u64,
 }
 
 impl Snapshot {
     /// Looks at every live allocation once; `ended` is the traffic of the others.
-    pub(crate) fn take(server: &Server, ended: &ByFamily<Traffic>, at: Duration) -> Self {
+    pub(crate) fn take(server: &Server, ended: &ByClient<Traffic>, at: Duration) -> Self {
         let mut snapshot =
             Self { at, counters: server.counters().clone(), traffic: *ended, ..Self::default() };
         for (_, allocation) in server.allocations() {
-            let family = Family::of(allocation.five_tuple().client);
-            snapshot.traffic.get_mut(family).add(&allocation.traffic());
-            *snapshot.allocations.get_mut(family) += 1;
+            let client = allocation.five_tuple();
+            snapshot.traffic.get_mut(client).add(&allocation.traffic());
+            *snapshot.allocations.get_mut(client) += 1;
             snapshot.permissions += allocation.permissions(at) as u64;
             snapshot.channels += allocation.channels(at) as u64;
         }
         snapshot
     }
 
-    /// Traffic of both families.
+    /// Traffic of all clients.
     pub(crate) fn total_traffic(&self) -> Traffic {
         let mut total = Traffic::default();
-        Family::ALL.iter().for_each(|family| total.add(self.traffic.get(*family)));
+        self.traffic.iter().for_each(|(_, _, traffic)| total.add(traffic));
         total
     }
 
-    /// Live allocations of both families.
+    /// Live allocations of all clients.
     pub(crate) fn total_allocations(&self) -> u64 {
-        Family::ALL.iter().map(|family| self.allocations.get(*family)).sum()
+        self.allocations.iter().map(|(_, _, allocations)| allocations).sum()
     }
 
     fn add(&mut self, other: &Self) {
         self.at = self.at.min(other.at);
         self.counters.add(&other.counters);
-        for family in Family::ALL {
-            self.traffic.get_mut(family).add(other.traffic.get(family));
-            *self.allocations.get_mut(family) += other.allocations.get(family);
-        }
+        self.traffic.add(&other.traffic, Traffic::add);
+        self.allocations.add(&other.allocations, |mine, theirs| *mine += theirs);
         self.permissions += other.permissions;
         self.channels += other.channels;
+        for (mine, theirs) in self.connections.iter_mut().zip(other.connections) {
+            *mine += theirs;
+        }
+        self.refused_connections += other.refused_connections;
     }
 }
 

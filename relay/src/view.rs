@@ -33,6 +33,7 @@ pub(crate) struct View {
     pub(crate) node: Node,
     pub(crate) name: String,
     pub(crate) udp: Vec<SocketAddr>,
+    pub(crate) tcp: Vec<SocketAddr>,
     pub(crate) shards: Vec<Handle>,
     pub(crate) draining: AtomicBool,
     /// It drains in order to end.
@@ -77,10 +78,11 @@ impl View {
             draining: self.is_draining(),
             advertised_ipv4: self.node.shared.limits.advertised.to_string(),
             listen_udp: self.udp.clone(),
+            listen_tcp: self.tcp.clone(),
             shards: self.shards.len(),
             allocations: snapshot.total_allocations(),
             allocations_limit: self.node.shared.limits.allocations as u64,
-            allocations_created: snapshot.counters.allocations_created,
+            allocations_created: snapshot.counters.allocations_created.total(),
             traffic: snapshot.total_traffic(),
         }
     }

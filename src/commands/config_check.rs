@@ -116,6 +116,9 @@ fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
     for listener in &relay.listen_udp {
         add("turn", "relay.listen_udp", "UDP", *listener, one_family(*listener, Type::DGRAM));
     }
+    for listener in &relay.listen_tcp {
+        add("turn", "relay.listen_tcp", "TCP", *listener, one_family(*listener, Type::STREAM));
+    }
     for listener in tls.iter().flat_map(|tls| &tls.listen) {
         add("tls", "tls.listen", "TCP", *listener, one_family(*listener, Type::STREAM));
     }

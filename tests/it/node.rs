@@ -40,7 +40,7 @@ impl Site {
             "[node]\nname = \"node-1\"\npublic_ipv4 = \"{relayed}\"\nallow_private_address = true\n\
              state_dir = \"state\"\n\n\
              [auth]\nsecret_file = \"secret\"\n\n\
-             [relay]\nlisten_udp = [\"{turn}\"]\nrelay_ipv4 = \"{relayed}\"\nport_range = [{first}, {last}]\n\
+             [relay]\nlisten_udp = [\"{turn}\"]\nlisten_tcp = [\"{turn}\"]\nrelay_ipv4 = \"{relayed}\"\nport_range = [{first}, {last}]\n\
              shards = 2\nadmin_socket = \"relay.sock\"\n{keys}\n\n\
              [signaling]\nlisten = [\"{http}\"]\n\n\
              [metrics]\nrelay_listen = \"{relay_metrics}\"\nsignaling_listen = \"{signaling_metrics}\"\n\n\

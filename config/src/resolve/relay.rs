@@ -33,6 +33,7 @@ pub(super) fn resolve(
     purpose: Purpose<'_>,
 ) -> Relay {
     let (listen_udp, port_range) = ports(c, raw.listen_udp, raw.port_range);
+    let listen_tcp = by_family(c.take_list("relay.listen_tcp", raw.listen_tcp, any_address(), listener));
     let (default_lifetime, max_lifetime) = lifetimes(c, raw.default_lifetime, raw.max_lifetime);
     let v4 = |text: &str| ipv4(text).map(IpAddr::V4);
     let v6 = |text: &str| ipv6(text).map(IpAddr::V6);
@@ -41,6 +42,7 @@ pub(super) fn resolve(
     let admin_socket = purpose.default_path("/run/turnpike/relay.sock", &node.state_dir, "relay.sock");
     Relay {
         listen_udp,
+        listen_tcp,
         relay_ipv4,
         relay_ipv6,
         port_range,
@@ -101,8 +103,7 @@ pub(super) fn resolve(
 
 fn ports(c: &mut Checker<'_>, listeners: List, range: Key<Vec<i64>>) -> (Vec<SocketAddr>, (u16, u16)) {
     let span = range.as_ref().map(Spanned::span);
-    let any = vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3478))];
-    let listen_udp = by_family(c.take_filled_list("relay.listen_udp", listeners, any, listener));
+    let listen_udp = by_family(c.take_filled_list("relay.listen_udp", listeners, any_address(), listener));
     let (first, last) = c.take("relay.port_range", range, (49_152, 65_535), |ports| port_range(&ports));
     if let Some(listener) = listen_udp.iter().find(|listener| (first..=last).contains(&listener.port())) {
         let refusal = format!("{first}-{last} holds the port of the listener {listener}: move one of them");
@@ -136,6 +137,10 @@ fn max_allocations(c: &mut Checker<'_>, raw: Key<i64>, (first, last): (u16, u16)
         0 => (ports * 9 / 10).max(1),
         _ => most,
     }
+}
+
+fn any_address() -> Vec<SocketAddr> {
+    vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 3478))]
 }
 
 /// Relay sockets are bound, unless the key says where, on the advertised address if this machine has it, else on any.

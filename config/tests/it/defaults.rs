@@ -153,14 +153,15 @@ fn each_family_can_be_left_out_but_not_both() {
 fn this_machine_alone_is_served_whatever_the_file_says() {
     let machine = Machine::new().with_own_secret();
     let path = machine.folder.path().join("turnpike.toml");
-    std::fs::write(&path, "[node]\npublic_ipv4 = \"10.0.0.5\"\n[relay]\nlisten_udp = [\"[::]:4000\"]")
-        .unwrap();
+    let text = "[node]\npublic_ipv4 = \"10.0.0.5\"\n[relay]\nlisten_udp = [\"[::]:4000\"]\nlisten_tcp = [\"[::]:4001\"]";
+    std::fs::write(&path, text).unwrap();
     let loaded = machine.load_as(Some(&path), MissingSecret::Make, true).unwrap();
     let config = loaded.config;
     assert_eq!(loaded.notes, []);
     let addresses: Vec<String> = config.node.public_addresses().map(|a| a.address.to_string()).collect();
     assert_eq!(addresses, ["127.0.0.1"]);
     assert_eq!(config.relay.listen_udp, ["127.0.0.1:4000".parse().unwrap()]);
+    assert_eq!(config.relay.listen_tcp, ["127.0.0.1:4001".parse().unwrap()]);
     assert_eq!(config.signaling.listen, ["127.0.0.1:8080".parse().unwrap()]);
     assert_eq!(config.relay.relay_ipv4, relay_address("127.0.0.1", "127.0.0.1"));
     assert_eq!(config.relay.relay_ipv6, None);

@@ -31,6 +31,7 @@ fn every_key_reaches_its_value() {
     let relayed = |bound: &str, advertised: &str| {
         Some(RelayAddress { bound: bound.parse().unwrap(), advertised: advertised.parse().unwrap() })
     };
+    assert_eq!(relay.listen_tcp, ["10.0.0.5:3480".parse().unwrap()]);
     assert_eq!(relay.relay_ipv4, relayed("10.0.0.5", "192.0.2.10"));
     assert_eq!(relay.relay_ipv6, relayed("fd00::5", "2001:db8::10"));
     assert_eq!((relay.port_range, relay.shards, relay.max_allocations), ((50_000, 50_099), 3, 80));

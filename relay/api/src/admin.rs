@@ -39,6 +39,8 @@ pub struct Status {
     pub advertised_ipv4: String,
     /// Bound UDP listeners.
     pub listen_udp: Vec<SocketAddr>,
+    /// Bound TCP listeners.
+    pub listen_tcp: Vec<SocketAddr>,
     /// Worker threads.
     pub shards: usize,
     /// Live allocations.
@@ -143,7 +145,8 @@ pub struct Revocation {
     pub until: u64,
 }
 
-/// Both legs, both directions, at the IP layer (payload plus IP and UDP headers).
+/// Both legs, both directions, at the IP layer: payload and headers of datagrams; of a client's TCP connection its bytes,
+/// TLS records included, and the headers of its segments.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Traffic {
@@ -165,7 +168,7 @@ pub struct Traffic {
 pub struct Flow {
     /// IP-layer bytes.
     pub bytes: u64,
-    /// Datagrams.
+    /// Datagrams, or TCP segments.
     pub packets: u64,
 }
 

@@ -84,6 +84,11 @@ impl Connection {
         Self::over(Stream::Udp(socket))
     }
 
+    /// Takes over a connected TCP socket.
+    pub fn from_tcp(socket: TcpStream) -> Self {
+        Self::over(Stream::Tcp(socket))
+    }
+
     fn over(socket: Stream) -> Self {
         let retransmission = match socket {
             Stream::Udp(_) => Retransmission::default(),

@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use crate::Label;
+
 /// Time as an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
@@ -34,6 +36,23 @@ impl Transport {
             Self::Tls => "tls",
         }
     }
+
+    /// Whether messages come one behind the other, without datagrams around them.
+    pub fn is_stream(self) -> bool {
+        self != Self::Udp
+    }
+}
+
+impl Label for Transport {
+    const ALL: &'static [Self] = &[Self::Udp, Self::Tcp, Self::Tls];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        Transport::name(self)
+    }
 }
 
 /// What an allocation is known by (RFC 8656 §3).
@@ -61,5 +80,13 @@ pub(crate) fn header_overhead(ip: IpAddr) -> u64 {
     match ip {
         IpAddr::V4(_) => 20 + 8,
         IpAddr::V6(_) => 40 + 8,
+    }
+}
+
+/// Bytes of the IP and TCP headers of a segment, without options.
+pub(crate) fn segment_overhead(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(_) => 20 + 20,
+        IpAddr::V6(_) => 40 + 20,
     }
 }

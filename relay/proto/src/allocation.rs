@@ -80,6 +80,8 @@ pub struct Allocation {
     pub(crate) transaction_id: TransactionId,
     pub(crate) relayed: SocketAddr,
     pub(crate) reservation: Option<[u8; 8]>,
+    /// Its client's stream ended while the relay socket was being bound.
+    pub(crate) lost: bool,
     /// What the Allocate was given.
     pub(crate) granted: Duration,
     pub(crate) opened: Duration,
@@ -109,6 +111,7 @@ impl Allocation {
             transaction_id,
             relayed: SocketAddr::from(([0, 0, 0, 0], 0)),
             reservation: None,
+            lost: false,
             granted,
             opened: now,
             expires: now + granted,
@@ -245,6 +248,15 @@ impl Allocation {
 
     pub(crate) fn count_client_out(&mut self, payload_len: usize) {
         count(&mut self.traffic.client_out, payload_len, self.five_tuple.client.ip());
+    }
+
+    /// Of a stream, whose bytes and segments are counted apart.
+    pub(crate) fn add_client_in(&mut self, flow: &Flow) {
+        self.traffic.client_in.add(flow);
+    }
+
+    pub(crate) fn add_client_out(&mut self, flow: &Flow) {
+        self.traffic.client_out.add(flow);
     }
 
     pub(crate) fn count_peer_in(&mut self, payload_len: usize) {

@@ -4,7 +4,7 @@ use std::marker::PhantomData;
 
 use turnpike_relay_api::admin::Flow;
 
-use crate::policy::Denied;
+use crate::{Transport, policy::Denied};
 
 /// A closed set of label values.
 pub trait Label: Copy + 'static {
@@ -74,6 +74,10 @@ labels! {
         UnauthenticatedRate => "unauthenticated_rate",
         /// As many Binding answers as its source gets.
         BindingRate => "binding_rate",
+        /// Bytes of a stream that are no message, or one longer than its client may send: the connection was closed.
+        Framing => "framing",
+        /// The client of a stream does not read as fast as its data comes.
+        SlowReader => "slow_reader",
     }
 }
 
@@ -106,6 +110,8 @@ labels! {
         Expired => "expired",
         /// Ended over the admin API.
         Revoked => "revoked",
+        /// The client's connection has ended.
+        Lost => "lost",
         /// The drain's deadline.
         Drain => "drain",
         /// The process ends.
@@ -195,7 +201,7 @@ pub struct Counters {
     /// Peers that a client may not reach.
     pub peers_denied: Tally<Denied>,
     /// Allocations made.
-    pub allocations_created: u64,
+    pub allocations_created: Tally<Transport>,
     /// Allocations ended.
     pub allocations_closed: Tally<Cause>,
     /// Allocate requests refused after authentication.
@@ -212,7 +218,7 @@ impl Counters {
         self.dropped.add(&other.dropped);
         self.auth_failures.add(&other.auth_failures);
         self.peers_denied.add(&other.peers_denied);
-        self.allocations_created += other.allocations_created;
+        self.allocations_created.add(&other.allocations_created);
         self.allocations_closed.add(&other.allocations_closed);
         self.allocation_failures.add(&other.allocation_failures);
         self.unallocated_in.add(&other.unallocated_in);

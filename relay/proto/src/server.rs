@@ -2,17 +2,21 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
-use turnpike_relay_api::{admin::Traffic, credential::Username};
+use turnpike_relay_api::{
+    admin::{Flow, Traffic},
+    credential::Username,
+};
 
 use crate::{
     Allocation, AllocationId, AllocationKey, AuthFailure, Cause, ClientVerdict, Closed, Config, Counters,
     DropReason, ErrorCode, FiveTuple, Now, OpenedRelay, Output, PeerPolicy, PortRequest, RelayRefused,
     RelayRequest, Transport,
+    address::segment_overhead,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
     sources::Unproven,
@@ -78,7 +82,8 @@ impl Server {
         }
     }
 
-    /// Takes a datagram, or one message of a stream, from a client. `reply` is cleared, and filled when the verdict is
+    /// Takes a datagram, or one message of a stream, from a client. The bytes of streams are counted by
+    /// [`Self::stream_received`], for segments are not messages. `reply` is cleared, and filled when the verdict is
     /// [`ClientVerdict::Reply`].
     pub fn handle_client(
         &mut self,
@@ -90,6 +95,7 @@ impl Server {
         reply.clear();
         let index = self.live(now, five_tuple);
         match index {
+            _ if five_tuple.transport.is_stream() => {}
             Some(index) => self.at(index).count_client_in(datagram.len()),
             None => count(&mut self.counters.unallocated_in, datagram.len(), five_tuple.client.ip()),
         }
@@ -189,7 +195,11 @@ impl Server {
         allocation.relayed = relay.advertised;
         allocation.reservation = relay.reservation;
         let to = allocation.five_tuple;
-        self.counters.allocations_created += 1;
+        let is_lost = allocation.lost;
+        self.counters.allocations_created.count(to.transport);
+        if is_lost {
+            return self.close(now.mono, key.index, Cause::Lost);
+        }
         let message = self.allocate_success(key.index);
         self.outputs.push_back(Output::Transmit { to, message, allocation: Some(key) });
     }
@@ -206,6 +216,7 @@ impl Server {
             | RelayRefused::Socket => ErrorCode::InsufficientCapacity,
         };
         let (to, transaction_id) = (allocation.five_tuple, allocation.transaction_id);
+        let is_lost = allocation.lost;
         let user = allocation.user.clone();
         let message = match code {
             ErrorCode::Unauthorized => {
@@ -218,11 +229,26 @@ impl Server {
                 user.sign(Response::error(Method::Allocate, transaction_id, code))
             }
         };
-        self.by_five_tuple.remove(&to);
+        self.forget(&to, key.index);
         let failed = self.vacate(key.index).expect("it was being opened").traffic();
         self.counters.unallocated_in.add(&failed.client_in);
         self.counters.unallocated_out.add(&failed.client_out);
-        self.outputs.push_back(Output::Transmit { to, message, allocation: None });
+        if !is_lost {
+            self.outputs.push_back(Output::Transmit { to, message, allocation: None });
+        }
+    }
+
+    /// The stream of a client has ended, and its allocation with it. One whose relay socket is still being bound ends
+    /// as soon as that is known.
+    pub fn handle_disconnected(&mut self, now: Now, five_tuple: &FiveTuple) {
+        let Some(index) = self.live(now, five_tuple) else { return };
+        match self.at(index).state {
+            State::Opening => {
+                self.at(index).lost = true;
+                self.forget(five_tuple, index);
+            }
+            _ => self.close(now.mono, index, Cause::Lost),
+        }
     }
 
     /// While draining, every new Allocate is refused with 508.
@@ -294,6 +320,31 @@ impl Server {
     /// The kernel took `payload_len` bytes of an answer that belongs to no allocation.
     pub fn unallocated_sent(&mut self, client: SocketAddr, payload_len: usize) {
         count(&mut self.counters.unallocated_out, payload_len, client.ip());
+    }
+
+    /// `bytes` of a client's stream came in, in so many `segments`; `owner` is the allocation of the connection. Both
+    /// are told as they become known, which need not be at once.
+    pub fn stream_received(
+        &mut self,
+        owner: Option<AllocationKey>,
+        client: IpAddr,
+        bytes: u64,
+        segments: u64,
+    ) {
+        let flow = stream_flow(client, bytes, segments);
+        match owner.and_then(|key| self.get_mut(key)) {
+            Some(allocation) => allocation.add_client_in(&flow),
+            None => self.counters.unallocated_in.add(&flow),
+        }
+    }
+
+    /// The kernel took `bytes` for a client's stream, and sent so many `segments`; otherwise as above.
+    pub fn stream_sent(&mut self, owner: Option<AllocationKey>, client: IpAddr, bytes: u64, segments: u64) {
+        let flow = stream_flow(client, bytes, segments);
+        match owner.and_then(|key| self.get_mut(key)) {
+            Some(allocation) => allocation.add_client_out(&flow),
+            None => self.counters.unallocated_out.add(&flow),
+        }
     }
 
     /// The driver dropped a datagram.
@@ -376,8 +427,15 @@ impl Server {
         let cause = if allocation.is_live(now) { cause } else { Cause::Expired };
         allocation.state = State::Closing { cause, at: now.min(allocation.expires) };
         let five_tuple = allocation.five_tuple;
-        self.by_five_tuple.remove(&five_tuple);
+        self.forget(&five_tuple, index);
         self.outputs.push_back(Output::CloseRelay { allocation: self.key(index) });
+    }
+
+    /// Unless the five-tuple has become another allocation's meanwhile.
+    fn forget(&mut self, five_tuple: &FiveTuple, index: u32) {
+        if self.by_five_tuple.get(five_tuple) == Some(&index) {
+            self.by_five_tuple.remove(five_tuple);
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -413,4 +471,8 @@ impl Server {
         self.free.push(index);
         slot.allocation.take()
     }
+}
+
+fn stream_flow(client: IpAddr, bytes: u64, segments: u64) -> Flow {
+    Flow { bytes: bytes + segments * segment_overhead(client), packets: segments }
 }

@@ -28,6 +28,31 @@ pub(crate) enum Token {
     Listener(u32),
     /// The relay socket of the allocation in this slot.
     Relay(u32),
+    /// The listener for streams at this place.
+    StreamListener(u32),
+    /// The stream in this slot.
+    Stream(u32),
+}
+
+/// What a socket is watched for; that it has failed is always told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// Nothing, for a while.
+    Nothing,
+    /// That it can be read.
+    Read,
+    /// That it can be read or written.
+    ReadAndWrite,
+}
+
+impl Watch {
+    fn flags(self) -> EventFlags {
+        match self {
+            Self::Nothing => EventFlags::empty(),
+            Self::Read => EventFlags::IN,
+            Self::ReadAndWrite => EventFlags::IN | EventFlags::OUT,
+        }
+    }
 }
 
 impl Token {
@@ -36,6 +61,8 @@ impl Token {
             Self::Wake => 0,
             Self::Listener(place) => 1 << 32 | u64::from(place),
             Self::Relay(slot) => 2 << 32 | u64::from(slot),
+            Self::StreamListener(place) => 3 << 32 | u64::from(place),
+            Self::Stream(slot) => 4 << 32 | u64::from(slot),
         }
     }
 
@@ -43,7 +70,9 @@ impl Token {
         match raw >> 32 {
             0 => Self::Wake,
             1 => Self::Listener(raw as u32),
-            _ => Self::Relay(raw as u32),
+            2 => Self::Relay(raw as u32),
+            3 => Self::StreamListener(raw as u32),
+            _ => Self::Stream(raw as u32),
         }
     }
 }
@@ -65,7 +94,12 @@ impl Epoll {
 
     /// Watches a socket for what can be read; closing it ends that.
     pub(crate) fn add(&self, socket: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.fd, socket, EventData::new_u64(token.pack()), EventFlags::IN)?)
+        Ok(epoll::add(&self.fd, socket, EventData::new_u64(token.pack()), Watch::Read.flags())?)
+    }
+
+    /// Changes what an added socket is watched for.
+    pub(crate) fn watch(&self, socket: impl AsFd, token: Token, watch: Watch) -> io::Result<()> {
+        Ok(epoll::modify(&self.fd, socket, EventData::new_u64(token.pack()), watch.flags())?)
     }
 
     /// Waits until something is ready or the time, rounded up to a millisecond, has passed.
@@ -92,6 +126,18 @@ impl Ready {
     pub(crate) fn token(&self, place: usize) -> Token {
         Token::unpack(self.events[place].data.u64())
     }
+
+    /// Whether it can be written.
+    pub(crate) fn is_writable(&self, place: usize) -> bool {
+        let flags = self.events[place].flags;
+        flags.contains(EventFlags::OUT)
+    }
+
+    /// Whether reading it says something, be it that it has failed.
+    pub(crate) fn is_readable(&self, place: usize) -> bool {
+        let flags = self.events[place].flags;
+        flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::ERR)
+    }
 }
 
 #[cfg(test)]
@@ -100,9 +146,15 @@ mod tests {
 
     #[test]
     fn tokens_survive_packing() {
-        for token in
-            [Token::Wake, Token::Listener(0), Token::Listener(7), Token::Relay(0), Token::Relay(u32::MAX)]
-        {
+        for token in [
+            Token::Wake,
+            Token::Listener(0),
+            Token::Listener(7),
+            Token::Relay(0),
+            Token::Relay(u32::MAX),
+            Token::StreamListener(1),
+            Token::Stream(u32::MAX),
+        ] {
             assert_eq!(Token::unpack(token.pack()), token);
         }
     }

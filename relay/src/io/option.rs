@@ -7,9 +7,50 @@ use std::{
 };
 
 use libc::{
-    IP_MTU_DISCOVER, IP_PKTINFO, IP_PMTUDISC_DONT, IPPROTO_IP, IPPROTO_IPV6, IPV6_RECVPKTINFO, c_int,
+    IP_MTU_DISCOVER, IP_PKTINFO, IP_PMTUDISC_DONT, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_RECVPKTINFO,
+    TCP_INFO, c_int, c_void, socklen_t,
 };
-use libc::{c_void, socklen_t};
+
+/// Segments of a connection so far, those without data included. Both counts wrap.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Segments {
+    pub(crate) received: u32,
+    pub(crate) sent: u32,
+}
+
+/// The beginning of the kernel's `tcp_info` (linux/tcp.h), which only ever grows at its end.
+#[repr(C, align(8))]
+struct TcpInfo {
+    _before: [u8; 136],
+    segs_out: u32,
+    segs_in: u32,
+}
+
+/// Segments of a TCP connection (tcp(7), TCP_INFO).
+///
+/// # Errors
+/// Of the kernel, or when it is older than Linux 4.2, which does not count them.
+pub(crate) fn segments(socket: &impl AsFd) -> io::Result<Segments> {
+    let mut info = TcpInfo { _before: [0; 136], segs_out: 0, segs_in: 0 };
+    let mut len = size_of::<TcpInfo>() as socklen_t;
+    // SAFETY: the kernel writes `len` bytes at most, all of them plain integers, into a value that lives during the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            IPPROTO_TCP,
+            TCP_INFO,
+            (&raw mut info).cast::<c_void>(),
+            &raw mut len,
+        )
+    };
+    match result {
+        0 if len as usize == size_of::<TcpInfo>() => {
+            Ok(Segments { received: info.segs_in, sent: info.segs_out })
+        }
+        0 => Err(io::ErrorKind::Unsupported.into()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
 
 /// Reports the address that each datagram was sent to (ip(7), ipv6(7)).
 pub(super) fn report_destination(socket: &impl AsFd, is_ipv4: bool) -> io::Result<()> {

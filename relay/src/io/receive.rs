@@ -18,10 +18,8 @@ use super::address;
 
 /// Datagrams in hand between two flushes.
 const SLOTS: usize = 128;
-/// The longest UDP payload fits. Only what a datagram fills is ever backed by memory.
-const CAPACITY: usize = 65_536;
 /// Not a power of two, so that the first bytes of all slots do not fall into one set of the cache.
-const STRIDE: usize = CAPACITY + 17 * 64;
+const STRIDE: usize = Inbox::CAPACITY + 17 * 64;
 
 /// A datagram that was received.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +49,10 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
+    /// Bytes of a slot: the longest UDP payload fits, and the longest message of a stream. Only what is filled is ever
+    /// backed by memory.
+    pub(crate) const CAPACITY: usize = 65_600;
+
     pub(crate) fn new() -> Self {
         // SAFETY: all zeros is a valid sockaddr_storage, iovec and mmsghdr.
         let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
@@ -114,6 +116,25 @@ impl Inbox {
         }
     }
 
+    /// Takes an empty slot for a piece of a stream; there must be room.
+    pub(crate) fn take(&mut self) -> usize {
+        let slot = self.used;
+        assert!(slot < SLOTS, "room is looked for first");
+        self.used += 1;
+        self.headers[slot].msg_len = 0;
+        slot
+    }
+
+    /// The whole buffer of a slot that was taken.
+    pub(crate) fn buffer(&mut self, slot: usize) -> &mut [u8] {
+        &mut self.bytes[slot * STRIDE..][..Self::CAPACITY]
+    }
+
+    /// Says how much of a slot that was taken is filled.
+    pub(crate) fn fill(&mut self, slot: usize, len: usize) {
+        self.headers[slot].msg_len = len as c_uint;
+    }
+
     /// What a slot holds; `None` when it came from no IP address.
     pub(crate) fn datagram(&self, slot: usize) -> Option<Received<'_>> {
         let header = &self.headers[slot];
@@ -127,13 +148,13 @@ impl Inbox {
 
     /// The bytes of a slot.
     pub(crate) fn bytes(&self, slot: usize) -> &[u8] {
-        let len = (self.headers[slot].msg_len as usize).min(CAPACITY);
+        let len = (self.headers[slot].msg_len as usize).min(Self::CAPACITY);
         &self.bytes[slot * STRIDE..][..len]
     }
 
     fn prepare(&mut self, slot: usize, with_destination: bool) {
-        let buffer = &mut self.bytes[slot * STRIDE..][..CAPACITY];
-        self.iovecs[slot] = iovec { iov_base: buffer.as_mut_ptr().cast::<c_void>(), iov_len: CAPACITY };
+        let buffer = &mut self.bytes[slot * STRIDE..][..Self::CAPACITY];
+        self.iovecs[slot] = iovec { iov_base: buffer.as_mut_ptr().cast::<c_void>(), iov_len: Self::CAPACITY };
         let control = &mut self.controls[slot].0;
         let header = &mut self.headers[slot];
         header.msg_len = 0;

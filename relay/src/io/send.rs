@@ -40,6 +40,13 @@ impl Datagram<'_> {
     }
 }
 
+impl<'a> Datagram<'a> {
+    /// Its bytes in order.
+    pub(crate) fn parts(&self) -> [&'a [u8]; 3] {
+        [self.header, self.payload, &PADDING[..usize::from(self.pad)]]
+    }
+}
+
 /// Why the kernel did not take a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refused {
@@ -138,7 +145,7 @@ impl Batch {
 
     fn prepare(&mut self, place: usize, datagram: &Datagram<'_>) {
         let mut vectors = 0;
-        for part in [datagram.header, datagram.payload, &PADDING[..usize::from(datagram.pad)]] {
+        for part in datagram.parts() {
             if !part.is_empty() {
                 self.iovecs[place][vectors] =
                     iovec { iov_base: part.as_ptr().cast_mut().cast::<c_void>(), iov_len: part.len() };

@@ -49,7 +49,6 @@ struct TlsReading {
 
 /// The only way of a datagram through this relay: through its process.
 const USER: &str = "user";
-const UDP: &str = "udp";
 
 /// Limits by rate, and why a datagram above one is dropped.
 const RATE_LIMITS: [(&str, DropReason); 2] =
@@ -77,8 +76,8 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_relay_packets_total",
         kind: Kind::Counter,
-        help: "Datagrams of allocations, by leg (client or peer) and direction as seen from the relay; hairpinned ones \
-               included.",
+        help: "Packets of allocations, datagrams or TCP segments, by leg (client or peer) and direction as seen from the \
+               relay; hairpinned ones included.",
         labels: &["leg", "direction", "transport", "family", "datapath"],
         samples: |reading| flows(reading, |flow| flow.packets),
     },
@@ -92,7 +91,7 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_unallocated_bytes_total",
         kind: Kind::Counter,
-        help: "IP-layer bytes on the UDP listeners that belong to no allocation: Binding, first Allocate, refusals.",
+        help: "IP-layer bytes on the listeners that belong to no allocation: Binding, first Allocate, refusals.",
         labels: &["kind", "direction"],
         samples: |reading| {
             let counters = &reading.total.counters;
@@ -105,7 +104,7 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_relay_dropped_packets_total",
         kind: Kind::Counter,
-        help: "Datagrams that went nowhere.",
+        help: "Datagrams and messages that went nowhere.",
         labels: &["reason"],
         samples: |reading| tally(&reading.total.counters.dropped),
     },
@@ -115,9 +114,10 @@ pub(crate) static TABLE: &[Row] = &[
         help: "Live allocations, by transport and family of the client.",
         labels: &["transport", "family"],
         samples: |reading| {
-            let of =
-                |family: Family| (vec![UDP, family.name()], *reading.total.allocations.get(family) as f64);
-            Family::ALL.map(of).into()
+            let of = |(transport, family, count): (Transport, Family, &u64)| {
+                (vec![transport.name(), family.name()], *count as f64)
+            };
+            reading.total.allocations.iter().map(of).collect()
         },
     },
     Row {
@@ -160,7 +160,7 @@ pub(crate) static TABLE: &[Row] = &[
         kind: Kind::Counter,
         help: "Allocations made.",
         labels: &["transport"],
-        samples: |reading| vec![(vec![UDP], reading.total.counters.allocations_created as f64)],
+        samples: |reading| tally(&reading.total.counters.allocations_created),
     },
     Row {
         name: "turnpike_allocations_closed_total",
@@ -193,12 +193,26 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_rate_limited_total",
         kind: Kind::Counter,
-        help: "Datagrams that a limit of answers or of bits a second left without an answer or dropped; they are among \
-               the dropped ones as well.",
+        help: "What a limit of answers, of bits a second or of connections without an allocation left without an answer, \
+               dropped or closed; datagrams are among the dropped ones as well.",
         labels: &["kind"],
         samples: |reading| {
             let dropped = &reading.total.counters.dropped;
-            RATE_LIMITS.map(|(kind, reason)| (vec![kind], dropped.get(reason) as f64)).into()
+            let mut samples: Vec<Sample> =
+                RATE_LIMITS.map(|(kind, reason)| (vec![kind], dropped.get(reason) as f64)).into();
+            samples.push((vec!["connections"], reading.total.refused_connections as f64));
+            samples
+        },
+    },
+    Row {
+        name: "turnpike_client_connections",
+        kind: Kind::Gauge,
+        help: "Open connections of clients, with and without an allocation.",
+        labels: &["transport"],
+        samples: |reading| {
+            let of = Transport::ALL.iter().zip(reading.total.connections);
+            let streams = of.filter(|(transport, _)| transport.is_stream());
+            streams.map(|(transport, count)| (vec![transport.name()], count as f64)).collect()
         },
     },
     Row {
@@ -276,20 +290,22 @@ fn tally<L: Label>(counts: &Tally<L>) -> Vec<Sample> {
     counts.iter().map(|(label, count)| (vec![label.name()], count as f64)).collect()
 }
 
-/// The client's leg by the client's family; relayed addresses are IPv4.
+/// Both legs by the client's transport, the client's leg by its family; relayed addresses are IPv4.
 fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
-    let transport = Transport::Udp.name();
-    let sample = |leg, direction, family: Family, flow: &Flow| {
-        (vec![leg, direction, transport, family.name(), USER], value(flow) as f64)
+    let sample = |leg, direction, transport: Transport, family: Family, flow: &Flow| {
+        (vec![leg, direction, transport.name(), family.name(), USER], value(flow) as f64)
     };
     let mut samples = Vec::new();
-    for family in Family::ALL {
-        let traffic = reading.total.traffic.get(family);
-        samples.push(sample("client", "in", family, &traffic.client_in));
-        samples.push(sample("client", "out", family, &traffic.client_out));
+    for (transport, family, traffic) in reading.total.traffic.iter() {
+        samples.push(sample("client", "in", transport, family, &traffic.client_in));
+        samples.push(sample("client", "out", transport, family, &traffic.client_out));
     }
-    let Traffic { peer_in, peer_out, .. } = reading.total.total_traffic();
-    samples.push(sample("peer", "in", Family::Ipv4, &peer_in));
-    samples.push(sample("peer", "out", Family::Ipv4, &peer_out));
+    for transport in Transport::ALL {
+        let mut peers = Traffic::default();
+        let of_transport = reading.total.traffic.iter().filter(|(of, _, _)| of == transport);
+        of_transport.for_each(|(_, _, traffic)| peers.add(traffic));
+        samples.push(sample("peer", "in", *transport, Family::Ipv4, &peers.peer_in));
+        samples.push(sample("peer", "out", *transport, Family::Ipv4, &peers.peer_out));
+    }
     samples
 }

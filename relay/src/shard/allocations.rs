@@ -1,15 +1,20 @@
 //! What the core asks for: messages, relay sockets opened and closed. Each allocation is closed, counted and logged once.
 
+use std::net::SocketAddr;
+
 use turnpike_proto::{
-    AllocationKey, Cause, Closed, Label as _, OpenedRelay, Output, RelayRefused, RelayRequest,
+    AllocationKey, Cause, Closed, DropReason, FiveTuple, Label as _, OpenedRelay, Output, RelayRefused,
+    RelayRequest, Transport,
 };
 use turnpike_relay_api::target::Target;
 
-use super::{Holder, Relay, Shard, outbox::Account};
+use super::{
+    Holder, Relay, Shard,
+    outbox::{Account, Exit},
+};
 use crate::{
     io::Token,
     shared::{Place, RelaySocket},
-    snapshot::Family,
 };
 
 impl Shard {
@@ -18,9 +23,11 @@ impl Shard {
         while let Some(output) = self.server.poll_output() {
             match output {
                 Output::Transmit { to, message, allocation } => {
-                    let listener = self.listener_of(to.server);
                     let account = allocation.map_or(Account::None(to.client), Account::Client);
-                    self.send_message(listener, &to, message, account);
+                    match self.exit_to(&to) {
+                        Some(exit) => self.send_message(exit, &to, message, account),
+                        None => self.server.dropped(DropReason::SendFailed),
+                    }
                 }
                 Output::OpenRelay { allocation, request } => self.open_relay(allocation, &request),
                 Output::CloseRelay { allocation } => self.close_relay(allocation),
@@ -37,9 +44,13 @@ impl Shard {
 
     /// Releases ended allocations: nothing more is sent or counted for them.
     pub(super) fn release_closed(&mut self) {
+        self.end_broken_streams();
+        self.close_sockets();
+        self.close_streams();
         while let Some(allocation) = self.closing.pop() {
+            self.disown_stream(allocation);
             if let Some(closed) = self.server.release(allocation) {
-                self.ended.get_mut(Family::of(closed.five_tuple.client)).add(&closed.traffic);
+                self.ended.get_mut(&closed.five_tuple).add(&closed.traffic);
                 log_closed(&closed);
             }
         }
@@ -83,20 +94,25 @@ impl Shard {
         let (advertised, reservation) = (socket.advertised, socket.reservation);
         self.node.shared.table.set(advertised.port(), Place { shard: self.id, allocation: key });
         self.server.handle_relay_opened(self.now, key, OpenedRelay { advertised, reservation });
+        let exit = self.server.allocation(key).and_then(|allocation| self.exit_to(allocation.five_tuple()));
+        let exit = exit.expect("the client of an allocation that was just asked for is there");
+        if let Exit::Stream(slot) = exit {
+            self.own_stream(slot, key);
+        }
         let allocation = self.server.allocation(key).expect("an allocation is live once its relay is opened");
         tracing::info!(
             id = %allocation.id(),
             subject = allocation.subject(),
+            transport = allocation.five_tuple().transport.name(),
             client = %allocation.five_tuple().client,
             relayed = %advertised,
             "allocation opened"
         );
-        let listener = self.listener_of(allocation.five_tuple().server);
         let slot = key.index as usize;
         if self.relays.len() <= slot {
             self.relays.resize_with(slot + 1, || None);
         }
-        self.relays[slot] = Some(Relay { key, listener, socket });
+        self.relays[slot] = Some(Relay { key, exit, socket });
     }
 
     fn close_relay(&mut self, allocation: AllocationKey) {
@@ -106,9 +122,17 @@ impl Shard {
         self.closing.push(allocation);
     }
 
+    /// Where messages to a client leave; `None` when its connection has ended.
+    fn exit_to(&self, client: &FiveTuple) -> Option<Exit> {
+        match client.transport {
+            Transport::Udp => Some(Exit::Listener(self.listener_of(client.server))),
+            Transport::Tcp | Transport::Tls => self.streams.find(client).map(Exit::Stream),
+        }
+    }
+
     /// The listener that received what was sent to this address.
-    fn listener_of(&self, server: std::net::SocketAddr) -> usize {
-        let fits = |local: std::net::SocketAddr| {
+    fn listener_of(&self, server: SocketAddr) -> usize {
+        let fits = |local: SocketAddr| {
             local.port() == server.port()
                 && (local.ip() == server.ip()
                     || local.ip().is_unspecified() && local.is_ipv4() == server.is_ipv4())
@@ -124,6 +148,7 @@ fn log_closed(closed: &Closed) {
         id = %closed.id,
         subject = &*closed.subject,
         cause = closed.cause.name(),
+        transport = closed.five_tuple.transport.name(),
         client = %closed.five_tuple.client,
         relayed = %closed.relayed,
         duration_seconds = closed.closed.saturating_sub(closed.opened).as_secs_f64(),

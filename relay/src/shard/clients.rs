@@ -1,6 +1,6 @@
-//! Datagrams from clients: a batch from a listener, a verdict for each.
+//! Messages from clients: a batch of datagrams from a listener, a verdict for each.
 
-use std::{mem, net::SocketAddr, os::fd::AsFd as _};
+use std::{mem, net::SocketAddr, ops::Range, os::fd::AsFd as _};
 
 use turnpike_proto::{ClientVerdict, DropReason, FiveTuple, Transport};
 
@@ -35,27 +35,41 @@ impl Shard {
         });
         listener.hungry = slots.len() == BATCH;
         for slot in slots {
-            self.handle_client(place, slot);
+            self.handle_datagram(place, slot);
         }
     }
 
-    fn handle_client(&mut self, place: usize, slot: usize) {
+    fn handle_datagram(&mut self, place: usize, slot: usize) {
         let Some(received) = self.inbox.datagram(slot) else { return };
         if received.truncated {
             return self.server.dropped(DropReason::TooLarge);
         }
         let local = self.listeners[place].local;
         let server = SocketAddr::new(received.to.unwrap_or(local.ip()), local.port());
-        let client = received.from;
-        let five_tuple = FiveTuple { transport: Transport::Udp, client, server };
-        match self.server.handle_client(self.now, &five_tuple, received.bytes, &mut self.reply) {
+        let five_tuple = FiveTuple { transport: Transport::Udp, client: received.from, server };
+        let whole = 0..received.bytes.len();
+        self.handle_client(Exit::Listener(place), &five_tuple, slot, whole);
+    }
+
+    /// Handles a message that stands in the inbox; its answer leaves by `exit`.
+    pub(super) fn handle_client(
+        &mut self,
+        exit: Exit,
+        five_tuple: &FiveTuple,
+        slot: usize,
+        message: Range<usize>,
+    ) {
+        let start = message.start;
+        let bytes = &self.inbox.bytes(slot)[message];
+        match self.server.handle_client(self.now, five_tuple, bytes, &mut self.reply) {
             ClientVerdict::Relay { allocation, peer, payload, route } => {
+                let payload = start + payload.start..start + payload.end;
                 self.send_to_peer(allocation, peer, slot, payload, route);
             }
             ClientVerdict::Reply { allocation } => {
                 let bytes = mem::replace(&mut self.reply, self.outbox.spare());
-                let account = allocation.map_or(Account::None(client), Account::Client);
-                self.send_message(place, &five_tuple, bytes, account);
+                let account = allocation.map_or(Account::None(five_tuple.client), Account::Client);
+                self.send_message(exit, five_tuple, bytes, account);
             }
             ClientVerdict::Handled | ClientVerdict::Drop(_) => {}
         }
@@ -63,12 +77,12 @@ impl Shard {
     }
 
     /// Sends a message of the control plane from the address that the client talks to.
-    pub(super) fn send_message(&mut self, listener: usize, to: &FiveTuple, bytes: Vec<u8>, account: Account) {
+    pub(super) fn send_message(&mut self, exit: Exit, to: &FiveTuple, bytes: Vec<u8>, account: Account) {
         let payload: Payload = self.outbox.keep(Kept { bytes, ring: None });
         self.outbox.push(Entry {
-            exit: Exit::Listener(listener),
+            exit,
             to: to.client,
-            from: self.source(listener, to),
+            from: self.source(exit, to),
             header: None,
             payload,
             pad: 0,

@@ -3,23 +3,24 @@
 use std::{
     net::{IpAddr, SocketAddr},
     ops::Range,
-    os::fd::BorrowedFd,
 };
 
 use turnpike_proto::{AllocationKey, Header};
 
-use crate::io::{Batch, Datagram, Inbox, Refused};
+use crate::io::{Datagram, Inbox};
 
 /// Answers' buffers kept for reuse.
 const SPARE: usize = 128;
 
-/// The socket that a datagram leaves by.
+/// The socket that a message leaves by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Exit {
     /// The relay socket of the allocation in this slot.
     Relay(u32),
     /// The listener at this place.
     Listener(usize),
+    /// The connection in this slot.
+    Stream(u32),
 }
 
 /// Half of what leaves.
@@ -49,7 +50,7 @@ pub(super) enum Account {
     None(SocketAddr),
 }
 
-/// One datagram to be sent.
+/// One datagram, or message of a stream, to be sent.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) exit: Exit,
@@ -94,27 +95,20 @@ impl Outbox {
         self.spare.pop().unwrap_or_default()
     }
 
-    /// Sends one side, socket by socket and in order within each, and tells of each datagram's account and length
-    /// whether the kernel took it.
-    pub(super) fn send<'a>(
-        &mut self,
-        side: Side,
-        batch: &mut Batch,
-        inbox: &Inbox,
-        socket: impl Fn(Exit) -> BorrowedFd<'a>,
-        mut outcome: impl FnMut(Account, usize, Result<(), Refused>),
-    ) {
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Gives one side, socket by socket and in order within each.
+    pub(super) fn send(&mut self, side: Side, inbox: &Inbox, mut send: impl FnMut(Exit, &Group<'_>)) {
         let Self { entries, order, kept, .. } = self;
         let exit = |place: u32| entries[place as usize].exit;
         order.clear();
         order.extend((0..entries.len() as u32).filter(|place| exit(*place).side() == side));
         order.sort_unstable_by_key(|place| (exit(*place), *place));
-        for group in order.chunk_by(|one, other| exit(*one) == exit(*other)) {
-            let datagrams = group.iter().map(|place| entries[*place as usize].datagram(inbox, kept));
-            batch.send(socket(exit(group[0])), datagrams, |nth, result| {
-                let entry = &entries[group[nth] as usize];
-                outcome(entry.account, entry.datagram(inbox, kept).len(), result);
-            });
+        for places in order.chunk_by(|one, other| exit(*one) == exit(*other)) {
+            send(exit(places[0]), &Group { places, entries, inbox, kept });
         }
     }
 
@@ -135,8 +129,38 @@ impl Exit {
     fn side(self) -> Side {
         match self {
             Self::Relay(_) => Side::Peers,
-            Self::Listener(_) => Side::Clients,
+            Self::Listener(_) | Self::Stream(_) => Side::Clients,
         }
+    }
+}
+
+/// What leaves by one socket, in order.
+pub(super) struct Group<'a> {
+    places: &'a [u32],
+    entries: &'a [Entry],
+    inbox: &'a Inbox,
+    kept: &'a [Kept],
+}
+
+impl<'a> Group<'a> {
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(super) fn account(&self, place: usize) -> Account {
+        self.entry(place).account
+    }
+
+    pub(super) fn datagram(&self, place: usize) -> Datagram<'a> {
+        self.entry(place).datagram(self.inbox, self.kept)
+    }
+
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'a>> {
+        (0..self.len()).map(|place| self.datagram(place))
+    }
+
+    fn entry(&self, place: usize) -> &'a Entry {
+        &self.entries[self.places[place] as usize]
     }
 }
 

@@ -100,11 +100,11 @@ impl Shard {
     fn deliver(&mut self, allocation: AllocationKey, from: SocketAddr, len: usize, payload: Payload) {
         match self.server.handle_peer(self.now, allocation, from, len) {
             PeerVerdict::Relay { five_tuple, header, pad } => {
-                let listener = self.relay(allocation).listener;
+                let exit = self.relay(allocation).exit;
                 self.outbox.push(Entry {
-                    exit: Exit::Listener(listener),
+                    exit,
                     to: five_tuple.client,
-                    from: self.source(listener, &five_tuple),
+                    from: self.source(exit, &five_tuple),
                     header: Some(header),
                     payload,
                     pad,
@@ -116,7 +116,8 @@ impl Shard {
     }
 
     /// The address that answers to a client leave from, where the listener leaves that open.
-    pub(super) fn source(&self, listener: usize, five_tuple: &FiveTuple) -> Option<IpAddr> {
+    pub(super) fn source(&self, exit: Exit, five_tuple: &FiveTuple) -> Option<IpAddr> {
+        let Exit::Listener(listener) = exit else { return None };
         let on_any = self.listeners[listener].local.ip().is_unspecified();
         on_any.then_some(five_tuple.server.ip())
     }

@@ -16,12 +16,14 @@ mod log;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
-    net::{SocketAddr, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream, UdpSocket},
     sync::atomic::{AtomicU64, Ordering},
 };
 
 use client::{Client, channel_data, send_indication};
-use harness::{PATIENCE, Server};
+use harness::{PATIENCE, SECRET, Server};
+use turnpike_turn_client::{AllocateOptions, Allocation, Connection, Credentials};
 
 /// The system's allocator, with a count of what is asked of it.
 struct Counting;
@@ -82,6 +84,17 @@ impl Plain {
     }
 }
 
+/// A client over TCP with a channel.
+fn allocated_over(stream: &TcpStream, peer: SocketAddr) -> Allocation {
+    let in_an_hour = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 3_600;
+    let connection = Connection::from_tcp(stream.try_clone().unwrap());
+    let credentials = Credentials::mint(SECRET, in_an_hour, "heap");
+    let mut allocation =
+        Allocation::open(connection, credentials, None, &AllocateOptions::default()).unwrap();
+    assert_eq!(allocation.bind(peer).unwrap(), 0x4000);
+    allocation
+}
+
 #[test]
 fn no_packet_of_the_data_path_asks_for_memory() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -132,6 +145,24 @@ fn no_packet_of_the_data_path_asks_for_memory() {
         }
     });
     assert!(asked < PUBLISHING, "relay to relay: {asked} allocations for {PACKETS} packets");
+
+    let mut stream = TcpStream::connect(server.tcp_address()).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let tcp = allocated_over(&stream, peer_address);
+    let by_stream = channel_data(0x4000, &payload);
+    let mut back = vec![0; by_stream.len()];
+    let asked = allocations_of(2, || {
+        // Cut, so that the rest of a message is kept for a turn.
+        stream.write_all(&by_stream[..10]).unwrap();
+        std::thread::yield_now();
+        stream.write_all(&by_stream[10..]).unwrap();
+        assert_eq!(peer.receive(), (payload.len(), tcp.relayed()));
+        peer.socket.send_to(&payload, tcp.relayed()).unwrap();
+        stream.read_exact(&mut back).unwrap();
+        assert_eq!(back, by_stream);
+    });
+    assert!(asked < PUBLISHING, "ChannelData over TCP: {asked} allocations for {PACKETS} packets");
 
     let summary = runtime.block_on(server.stop());
     assert!(summary.traffic.hairpin.packets > PACKETS - 144);

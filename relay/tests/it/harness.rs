@@ -38,6 +38,7 @@ username = "static"
 password = "word"
 [relay]
 listen_udp = ["127.0.0.1:3478"]
+listen_tcp = ["127.0.0.1:3478"]
 relay_ipv4 = "127.0.0.1"
 port_range = [20000, 32000]
 shards = 1
@@ -56,6 +57,7 @@ pub(crate) fn config(folder: &Path) -> Config {
     let mut config = turnpike_config::load(&request, &Host { cores: 1, ..Host::default() }).unwrap().config;
     let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     config.relay.listen_udp = vec![any_port];
+    config.relay.listen_tcp = vec![any_port];
     config.metrics.relay_listen = Some(any_port);
     config
 }
@@ -107,6 +109,11 @@ impl Server {
     /// Where clients send to.
     pub(crate) fn address(&self) -> SocketAddr {
         self.listening.udp[0]
+    }
+
+    /// Where clients connect to.
+    pub(crate) fn tcp_address(&self) -> SocketAddr {
+        self.listening.tcp[0]
     }
 
     pub(crate) fn drain(&self) {

@@ -13,5 +13,6 @@ mod metrics;
 mod revoke;
 mod sources;
 mod start;
+mod streams;
 mod traffic;
 mod turn_crate;

@@ -91,9 +91,9 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
     }
-    assert_eq!(names.len(), 21, "{names:?}");
+    assert_eq!(names.len(), 22, "{names:?}");
     let samples = samples(&text);
-    assert!(samples.len() < 100, "{}", samples.len());
+    assert!(samples.len() < 200, "{}", samples.len());
     for (name, value) in &samples {
         let expected = match name.split('{').next().unwrap() {
             "turnpike_build_info" => 1.0,
@@ -106,6 +106,10 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
     for name in [
         "turnpike_relay_bytes_total{leg=\"client\",direction=\"in\",transport=\"udp\",family=\"ipv4\",datapath=\"user\"}",
         "turnpike_relay_packets_total{leg=\"peer\",direction=\"out\",transport=\"udp\",family=\"ipv4\",datapath=\"user\"}",
+        "turnpike_relay_bytes_total{leg=\"client\",direction=\"in\",transport=\"tls\",family=\"ipv6\",datapath=\"user\"}",
+        "turnpike_allocations{transport=\"tcp\",family=\"ipv4\"}",
+        "turnpike_allocations_created_total{transport=\"tls\"}",
+        "turnpike_client_connections{transport=\"tcp\"}",
         "turnpike_relay_dropped_packets_total{reason=\"ring_full\"}",
         "turnpike_allocations_closed_total{cause=\"drain\"}",
         "turnpike_auth_failures_total{reason=\"integrity\"}",

@@ -23,9 +23,22 @@ async fn a_second_instance_on_the_same_port_is_refused_and_the_first_goes_on() {
     let address = server.address();
     for second in [address, ([0, 0, 0, 0], address.port()).into()] {
         let error = refused(|config| config.relay.listen_udp = vec![second]);
-        assert!(matches!(error, StartError::PortInUse { address } if address == second), "{error:?}");
+        assert!(
+            matches!(error, StartError::PortInUse { listener } if listener.address == second),
+            "{error:?}"
+        );
         let text = error.to_string();
-        assert!(text.contains(&second.to_string()) && text.contains("relay.listen_udp"), "{text}");
+        assert!(text.contains(&format!("UDP {second}")) && text.contains("relay.listen_udp"), "{text}");
+    }
+    let address = server.tcp_address();
+    for second in [address, ([0, 0, 0, 0], address.port()).into()] {
+        let error = refused(|config| config.relay.listen_tcp = vec![second]);
+        assert!(
+            matches!(error, StartError::PortInUse { listener } if listener.address == second),
+            "{error:?}"
+        );
+        let text = error.to_string();
+        assert!(text.contains(&format!("TCP {second}")) && text.contains("relay.listen_tcp"), "{text}");
     }
     crate::client::Client::allocated(&server, "first").await;
     server.stop().await;

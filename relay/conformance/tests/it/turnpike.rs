@@ -76,6 +76,7 @@ realm = "{REALM}"
 
 [relay]
 listen_udp = ["127.0.0.1:{port}"]
+listen_tcp = ["127.0.0.1:{port}"]
 relay_ipv4 = "127.0.0.1"
 allow_peers = ["127.0.0.0/8"]
 deny_peers = ["{DENIED}/32"]

@@ -12,6 +12,7 @@ mod bad_input;
 mod channel;
 mod corpus;
 mod data;
+mod disconnected;
 mod framing;
 mod integrity_sha256;
 mod limits;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use turnpike_proto::{AllocationKey, Cause};
+use turnpike_proto::{AllocationKey, Cause, FiveTuple};
 use turnpike_relay_api::admin::{Flow, Traffic};
 
 pub use self::allocation::{Allocation, MAX_CHANNELS, MAX_PERMISSIONS, State};
@@ -72,19 +72,22 @@ impl Model {
             .position(|a| a.client == client && (a.state == State::Opening || a.lives(self.now)))
     }
 
-    /// Counts a datagram and tells whose it is.
-    pub fn comes_from_client(&mut self, client: usize, len: usize, is_ipv4: bool) -> Option<AllocationKey> {
-        let current = self.current(client).map(|at| &mut self.allocations[at]);
-        match current {
-            Some(allocation) => {
-                count(&mut allocation.traffic.client_in, len, is_ipv4);
-                allocation.key
-            }
-            None => {
-                count(&mut self.unallocated_in, len, is_ipv4);
-                None
-            }
+    /// Counts a datagram and tells whose it is. What comes by a stream is not counted by messages.
+    pub fn comes_from_client(
+        &mut self,
+        client: usize,
+        len: usize,
+        from: &FiveTuple,
+    ) -> Option<AllocationKey> {
+        let current = self.current(client);
+        let flow = match current {
+            Some(at) => &mut self.allocations[at].traffic.client_in,
+            None => &mut self.unallocated_in,
+        };
+        if !from.transport.is_stream() {
+            count(flow, len, from.client.is_ipv4());
         }
+        self.allocations[current?].key
     }
 
     /// Those that have or had a relay socket.

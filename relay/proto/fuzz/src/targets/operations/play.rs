@@ -127,7 +127,7 @@ impl Play {
     /// Hands a datagram over; the books are kept on both sides.
     fn give(&mut self, client: usize, datagram: &[u8]) -> (ClientVerdict, Vec<Sent>) {
         let from = self.clients[client];
-        let owner = self.model.comes_from_client(client, datagram.len(), from.client.is_ipv4());
+        let owner = self.model.comes_from_client(client, datagram.len(), &from);
         let (verdict, sent) = self.driver.client(self.now(), from, datagram);
         match verdict {
             ClientVerdict::Reply { allocation } => assert_eq!(allocation, owner),
