@@ -44,6 +44,25 @@ fn client_to_client_through_send_indications_loses_nothing() {
     assert_all_arrive(&relay(), &["-y", "-s"]);
 }
 
+#[test]
+fn tcp_through_channels_loses_nothing() {
+    let mut node = relay();
+    let peer = Peer::start(&mut node);
+    assert_all_arrive(&node, &["-t", "-e", "127.0.0.1", "-r", &peer.port()]);
+}
+
+#[test]
+fn tcp_through_send_indications_loses_nothing() {
+    let mut node = relay();
+    let peer = Peer::start(&mut node);
+    assert_all_arrive(&node, &["-t", "-s", "-e", "127.0.0.1", "-r", &peer.port()]);
+}
+
+#[test]
+fn tcp_client_to_client_loses_nothing() {
+    assert_all_arrive(&relay(), &["-t", "-y"]);
+}
+
 /// Runs `turnutils_uclient` at one message each 5 ms a client, and compares with the relay's own count.
 fn assert_all_arrive(node: &Node, options: &[&str]) {
     let output = Command::new("turnutils_uclient")
