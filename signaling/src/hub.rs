@@ -35,6 +35,7 @@ use crate::{
     limit::Bucket,
     metrics::Metrics,
     privacy, random,
+    relay_revoke::EndedPairs,
 };
 
 /// Events of one client in a second, and at once.
@@ -49,6 +50,8 @@ pub(crate) struct Hub {
     state: Mutex<State>,
     ice: Arc<IceSource>,
     metrics: Arc<Metrics>,
+    /// Where ended pairs go, when this node has a relay of its own.
+    ended_pairs: Option<EndedPairs>,
     clock: Clock,
     node: String,
     accept_within: Duration,
@@ -83,7 +86,13 @@ struct Session {
 pub(crate) type Paced = Result<(), Duration>;
 
 impl Hub {
-    pub(crate) fn new(config: &Config, ice: Arc<IceSource>, metrics: Arc<Metrics>, clock: Clock) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        ice: Arc<IceSource>,
+        metrics: Arc<Metrics>,
+        ended_pairs: Option<EndedPairs>,
+        clock: Clock,
+    ) -> Self {
         let rules = Rules {
             widen_after: config.signaling.widen_after,
             accept_within: config.signaling.accept_within,
@@ -99,6 +108,7 @@ impl Hub {
             }),
             ice,
             metrics,
+            ended_pairs,
             clock,
             node: config.node.name.clone(),
             accept_within: config.signaling.accept_within,
@@ -284,7 +294,7 @@ impl Hub {
         }
         let privacy = state.privacy(id).map_or(Privacy::All, |privacy| *privacy);
         let ice = match member {
-            Some(member) => self.ice_for(id, member.pair, privacy, "refresh"),
+            Some(member) => self.ice_for(&mut state, id, member.pair, privacy, "refresh"),
             None => self.ice.stun_only(),
         };
         Ack { ice: Some(ice), ..Ack::done() }
@@ -296,7 +306,7 @@ impl Hub {
         let id = *state.by_token.get(&token)?;
         let privacy = *state.privacy(id)?;
         Some(match state.matching.membership(id) {
-            Some(member) => self.ice_for(id, member.pair, privacy, "rest"),
+            Some(member) => self.ice_for(&mut state, id, member.pair, privacy, "rest"),
             None => self.ice.stun_only(),
         })
     }
@@ -333,7 +343,8 @@ impl Hub {
         }
     }
 
-    /// Tells both sides of every pair that the node ends.
+    /// Tells both sides of every pair that the node ends. Their credentials serve on: signaling may be started anew
+    /// without cutting a call.
     pub(crate) fn end_all(&self) {
         let mut state = self.lock();
         for id in state.sessions.keys().copied().collect::<Vec<_>>() {
@@ -400,8 +411,8 @@ impl Hub {
                 let (since, privacy) = (entry.waits_since.take(), entry.privacy);
                 self.waited(since, now, "found");
                 entry.negotiation = Negotiation::default();
+                state.calls.entry(pair).or_insert_with(Call::new);
                 if role == Role::Initiator {
-                    state.calls.insert(pair, Call::new());
                     self.metrics.pairs_created.with_label_values(&["local"]).inc();
                 }
                 let found = ServerEvent::MatchFound {
@@ -409,7 +420,7 @@ impl Hub {
                     role,
                     polite: role == Role::Responder,
                     common,
-                    ice: self.ice_for(session, pair, privacy, "pair"),
+                    ice: self.ice_for(state, session, pair, privacy, "pair"),
                     deadline_ms: self.accept_within.as_millis() as u64,
                 };
                 self.emit(state, session, &found);
@@ -425,6 +436,9 @@ impl Hub {
                 if let Some(call) = state.calls.remove(&pair) {
                     self.metrics.pairs_ended.with_label_values(&[reason.name()]).inc();
                     self.call_ended(&call);
+                    if let (Some(ended), Some(until)) = (&self.ended_pairs, call.credentials_until()) {
+                        ended.put(pair, until);
+                    }
                     self.pair_ended.notify_waiters();
                 }
                 let next = if waiting { "waiting" } else { "idle" };
@@ -441,8 +455,11 @@ impl Hub {
         }
     }
 
-    fn ice_for(&self, session: Id, pair: Id, privacy: Privacy, dialect: &str) -> Ice {
+    fn ice_for(&self, state: &mut State, session: Id, pair: Id, privacy: Privacy, dialect: &str) -> Ice {
         let ice = self.ice.for_pair(session, pair, privacy);
+        if let Some(call) = state.calls.get_mut(&pair) {
+            call.minted(ice.expires_at);
+        }
         let result = if ice.ttl.is_some() { "minted" } else { "unavailable" };
         self.metrics.credentials_minted.with_label_values(&[dialect, result]).inc();
         ice

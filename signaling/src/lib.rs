@@ -16,7 +16,9 @@ mod limit;
 mod metrics;
 mod privacy;
 mod random;
+mod relay_admin;
 mod relay_health;
+mod relay_revoke;
 mod serve;
 mod socket;
 

@@ -16,6 +16,8 @@ const CODES: &[&str] = &["2xx", "3xx", "4xx", "5xx"];
 const PATHS: &[&str] = &["direct", "relay_one_side", "relay_both", "failed", "unknown"];
 const DIALECTS: &[&str] = &["pair", "refresh", "rest", "anonymous", "draft"];
 const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
+const REVOKED_FOR: &[&str] = &["pair"];
+const REVOKED: &[&str] = &["revoked", "retried", "expired", "refused", "dropped"];
 const SIGNALS: &[&str] = &["description", "candidates", "end"];
 const DROPS: &[&str] = &["hidden", "slow_client"];
 const OUTCOMES: &[&str] = &["found", "left", "lost"];
@@ -35,6 +37,7 @@ pub(crate) struct Metrics {
     pub(crate) pair_duration: Histogram,
     pub(crate) pair_path: IntCounterVec,
     pub(crate) credentials_minted: IntCounterVec,
+    pub(crate) credentials_revoked: IntCounterVec,
     pub(crate) messages_relayed: IntCounterVec,
     pub(crate) messages_dropped: IntCounterVec,
     pub(crate) http_requests: IntCounterVec,
@@ -100,6 +103,12 @@ impl Metrics {
                 "credentials_minted_total",
                 "TURN credentials asked for.",
                 &[("dialect", DIALECTS), ("result", RESULTS)],
+            ),
+            credentials_revoked: make.zeroed(
+                "credentials_revoked_total",
+                "Ended pairs that the relay was told of: done; it did not answer and is told again; it did not until \
+                 the credentials had expired; it refused; or too many waited.",
+                &[("dialect", REVOKED_FOR), ("result", REVOKED)],
             ),
             messages_relayed: make.zeroed("messages_relayed_total", "Signals passed on.", &[("kind", SIGNALS)]),
             messages_dropped: make.zeroed(

@@ -28,7 +28,9 @@ use crate::{
     hub::Hub,
     ice::{IceSource, RelayUp},
     metrics::Metrics,
-    relay_health, socket,
+    relay_health,
+    relay_revoke::{self, Waiting},
+    socket,
 };
 
 /// A client that has not sent its whole request head by then is closed.
@@ -56,6 +58,8 @@ pub struct Signaling {
     context: Arc<Context>,
     router: Router,
     sockets: SocketIo,
+    /// Ended pairs that this node's own relay is to be told of.
+    ended_pairs: Option<Waiting>,
     admin_socket: PathBuf,
     drain_timeout: Duration,
 }
@@ -85,7 +89,8 @@ impl Signaling {
         let relay = RelayUp::new(true);
         let counted = Arc::new(Metrics::new());
         let ice = Arc::new(IceSource::new(config, relay.clone(), clock));
-        let hub = Arc::new(Hub::new(config, Arc::clone(&ice), Arc::clone(&counted), clock));
+        let (to_be_ended, ended_pairs) = config.ice.own_relay.then(|| relay_revoke::queue(&counted)).unzip();
+        let hub = Arc::new(Hub::new(config, Arc::clone(&ice), Arc::clone(&counted), to_be_ended, clock));
         let (layer, sockets) = socket::layer(config, Arc::clone(&hub), Arc::clone(&counted));
         let context = Arc::new(Context::new(config, hub, ice, counted, relay, clock));
         Ok(Self {
@@ -95,6 +100,7 @@ impl Signaling {
             router: http::public(Arc::clone(&context), layer),
             context,
             sockets,
+            ended_pairs,
             admin_socket: config.relay.admin_socket.clone(),
             drain_timeout: config.relay.drain_timeout,
         })
@@ -112,11 +118,13 @@ impl Signaling {
         let runner = Arc::clone(&hub);
         let running = ended.clone();
         tokio::spawn(async move { runner.run(running).await });
-        if self.context.own_relay {
-            let (socket, up, until) = (self.admin_socket, self.context.relay.clone(), ended.clone());
-            tokio::spawn(async move { relay_health::watch(&socket, up, until).await });
-        }
         let mut serving = Vec::new();
+        if let Some(pairs) = self.ended_pairs {
+            let (socket, up, until) = (self.admin_socket.clone(), self.context.relay.clone(), ended.clone());
+            tokio::spawn(async move { relay_health::watch(&socket, up, until).await });
+            let (socket, clock, until) = (self.admin_socket, self.context.clock, ended.clone());
+            serving.push(tokio::spawn(async move { relay_revoke::tell(&socket, pairs, clock, until).await }));
+        }
         for listener in self.public {
             serving.push(tokio::spawn(accept(listener, self.router.clone(), ended.clone())));
         }

@@ -10,9 +10,13 @@ mod http;
 mod lines;
 mod metering;
 mod node;
+mod pair_end;
 mod ports;
 mod refusals;
 mod run;
+#[path = "../../signaling/tests/it/session.rs"]
+#[allow(unreachable_pub, dead_code)]
+mod session;
 mod start;
 mod stop;
 mod turn_crate;

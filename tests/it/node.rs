@@ -26,6 +26,7 @@ pub(crate) struct Site {
     pub(crate) turn: SocketAddr,
     pub(crate) http: SocketAddr,
     pub(crate) relay_metrics: SocketAddr,
+    pub(crate) signaling_metrics: SocketAddr,
 }
 
 impl Site {
@@ -48,7 +49,7 @@ impl Site {
         );
         fs::write(folder.path().join("turnpike.toml"), config).unwrap();
         fs::write(folder.path().join("secret"), SECRET).unwrap();
-        Self { folder, ports, turn, http, relay_metrics }
+        Self { folder, ports, turn, http, relay_metrics, signaling_metrics }
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -64,11 +65,37 @@ impl Site {
 
     /// Starts a service and waits until it is ready.
     pub(crate) fn start(self, service: &str) -> Node {
+        let (process, log, ready) = self.spawn(service);
+        Node { process, site: self, log, ready }
+    }
+
+    /// Starts one service of several.
+    pub(crate) fn start_beside(&self, service: &str) -> Service {
+        let (process, log, _) = self.spawn(service);
+        Service { process, _log: log }
+    }
+
+    fn spawn(&self, service: &str) -> (Child, Lines, Value) {
         let mut command = self.command(&[service]);
         let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Lines::of(process.stderr.take().unwrap());
         let ready = log.wait_for("ready");
-        Node { process, site: self, log, ready }
+        (process, log, ready)
+    }
+
+    /// The JSON that the admin socket gives at this path.
+    pub(crate) fn admin<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
+        serde_json::from_str(&http::get_unix(&self.folder.path().join("relay.sock"), path)).unwrap()
+    }
+
+    fn connect(&self) -> Connection {
+        let (server, local) = (self.turn, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let endpoint = Endpoint { server, transport: Transport::Udp, tls: None, bind: Some(local) };
+        Connection::open(&endpoint).unwrap()
+    }
+
+    pub(crate) fn allocate_as(&self, credentials: Credentials) -> Result<Allocation, Error> {
+        Allocation::open(self.connect(), credentials, None, &AllocateOptions::default())
     }
 }
 
@@ -120,21 +147,29 @@ impl Node {
 
     /// The JSON that the admin socket gives at this path.
     pub(crate) fn admin<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
-        serde_json::from_str(&http::get_unix(&self.site.folder.path().join("relay.sock"), path)).unwrap()
-    }
-
-    pub(crate) fn connect(&self) -> Connection {
-        let (server, local) = (self.site.turn, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let endpoint = Endpoint { server, transport: Transport::Udp, tls: None, bind: Some(local) };
-        Connection::open(&endpoint).unwrap()
+        self.site.admin(path)
     }
 
     pub(crate) fn allocate_as(&self, credentials: Credentials) -> Result<Allocation, Error> {
-        Allocation::open(self.connect(), credentials, None, &AllocateOptions::default())
+        self.site.allocate_as(credentials)
     }
 
     pub(crate) fn allocate(&self, subject: &str) -> Allocation {
         self.allocate_as(Credentials::mint(SECRET.as_bytes(), in_an_hour(), subject)).unwrap()
+    }
+}
+
+/// One running service of a site, killed when dropped.
+pub(crate) struct Service {
+    process: Child,
+    _log: Lines,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -44,11 +44,13 @@ impl Path {
 pub(super) struct Call {
     started: Option<Duration>,
     path: Path,
+    /// When the last of its TURN credentials expires, in Unix seconds; 0 without any.
+    credentials_until: u64,
 }
 
 impl Call {
     pub(super) fn new() -> Self {
-        Self { started: None, path: Path::Unknown }
+        Self { started: None, path: Path::Unknown, credentials_until: 0 }
     }
 
     pub(super) fn start(&mut self, now: Duration) {
@@ -57,6 +59,15 @@ impl Call {
 
     pub(super) fn started(&self) -> Option<Duration> {
         self.started
+    }
+
+    pub(super) fn minted(&mut self, expires_at: Option<u64>) {
+        self.credentials_until = self.credentials_until.max(expires_at.unwrap_or(0));
+    }
+
+    /// When the last of its TURN credentials expires; `None` without any.
+    pub(super) fn credentials_until(&self) -> Option<u64> {
+        (self.credentials_until > 0).then_some(self.credentials_until)
     }
 
     /// The last word counts, but a failure does not undo that media flowed: a call that ends badly has had a path.

@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod client;
+mod session;
 
 use serde_json::{Value, json};
 use turnpike_relay_api::credential;
 
-use crate::client::{Client, KEY, Server, http};
+use crate::{
+    client::{KEY, Server, http},
+    session::Client,
+};
 
 const SDP: &str =
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=ice-ufrag:x\r\na=fingerprint:sha-256 AA\r\n";
