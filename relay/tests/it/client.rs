@@ -172,7 +172,10 @@ impl Client {
         assert_eq!(message.typ, MessageType::new(METHOD_DATA, CLASS_INDICATION));
         let mut from = XorMappedAddress::default();
         from.get_from_as(&message, ATTR_XOR_PEER_ADDRESS).unwrap();
-        Arrival::Data(SocketAddr::new(from.ip, from.port), message.get(ATTR_DATA).unwrap())
+        let data = message.get(ATTR_DATA).unwrap();
+        let padding = data.len().wrapping_neg() % 4;
+        assert!(message.raw.ends_with(&vec![0; padding]), "padding that is sent is zero");
+        Arrival::Data(SocketAddr::new(from.ip, from.port), data)
     }
 
     async fn receive_raw(&mut self) -> Vec<u8> {

@@ -41,9 +41,14 @@ pub(super) fn sign_sha256(message: &[u8], key: &[u8]) -> [u8; SHA256_LEN] {
 /// The MAC covers what stands in front of it, under a length that includes it.
 fn sha256(covered: &[u8], key: &[u8]) -> Hmac<Sha256> {
     let length = (covered.len() - HEADER_LEN + 4 + SHA256_LEN) as u16;
+    hmac_sha256(key, &[&covered[..2], &length.to_be_bytes(), &covered[4..]])
+}
+
+fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    mac.update(&covered[..2]);
-    mac.update(&length.to_be_bytes());
-    mac.update(&covered[4..]);
+    parts.iter().for_each(|part| mac.update(part));
     mac
 }
+
+#[cfg(test)]
+mod tests;

@@ -25,6 +25,11 @@ fn client_bytes() {
 }
 
 #[test]
+fn decode() {
+    replay_and_explore("decode", 2_000);
+}
+
+#[test]
 fn framer() {
     replay_and_explore("framer", 20_000);
 }

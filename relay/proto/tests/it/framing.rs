@@ -117,6 +117,42 @@ fn rule_10_and_11_optional_attributes_and_any_padding_are_accepted() {
     assert!(world.ask(&user.tuple, &request.bytes).is_success());
 }
 
+/// `Parsed` checks the padding of every answer; here each kind of text comes in every length, into a buffer that is not
+/// clean.
+#[test]
+fn rule_11_answers_of_every_length_mod_4_are_padded_with_zeros() {
+    let mut lengths = [0; 4];
+    let mut see = |answer: &Parsed| {
+        for (_, value) in &answer.attributes {
+            lengths[value.len() % 4] += 1;
+        }
+    };
+    for len in 1..=8 {
+        let mut config = config();
+        config.software = Some("s".repeat(len));
+        let mut world = World::with(config);
+        let mut user = User::new(1, "a");
+        see(&user.challenge(&mut world));
+        world.soil_the_reply();
+        see(&user.allocate(&mut world));
+        for unknown in [&[0x7001][..], &[0x7001, 0x7002], &[0x7001, 0x7002, 0x7003]] {
+            let request =
+                unknown.iter().fold(user.request(REFRESH), |request, kind| request.attr(*kind, b""));
+            world.soil_the_reply();
+            see(&user.ask(&mut world, request));
+        }
+        for request in [user.request(REFRESH), user.request(CREATE_PERMISSION), user.request(CHANNEL_BIND)] {
+            world.soil_the_reply();
+            see(&user.ask(&mut world, request));
+        }
+        let foreign = User::new(1, "b");
+        let request = user.request(ALLOCATE).udp();
+        world.soil_the_reply();
+        see(&world.ask(&foreign.tuple, &user.sign(request)));
+    }
+    assert!(lengths.iter().all(|count| *count > 0), "{lengths:?}");
+}
+
 #[test]
 fn rule_12_an_attribute_longer_than_the_message_is_silence() {
     let (mut world, mut user) = (World::new(), User::new(1, "a"));

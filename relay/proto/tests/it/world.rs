@@ -105,6 +105,11 @@ impl World {
         (verdict, sent)
     }
 
+    /// Leaves other bytes in the buffer of answers than an answer would.
+    pub fn soil_the_reply(&mut self) {
+        self.reply = vec![0xA5; 2_000];
+    }
+
     fn drain(&mut self) -> Vec<Vec<u8>> {
         let mut sent = Vec::new();
         let mut closing = Vec::new();

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use turnpike_proto::FiveTuple;
 use turnpike_relay_api::credential;
 
-use self::oracle::{Judgement, Oracle, md5_key, sha256_key};
+pub use self::oracle::sha256_key;
+use self::oracle::{Judgement, Oracle, md5_key};
 use super::input::Input;
 use crate::{
     message::*,

@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod channel_data;
 pub mod client_bytes;
+pub mod decode;
 pub mod framer;
 mod input;
 pub mod operations;
@@ -12,10 +13,11 @@ pub mod peer_policy;
 pub type Target = fn(&[u8]);
 
 /// Every target, with the name of its corpus.
-pub const ALL: [(&str, Target); 6] = [
+pub const ALL: [(&str, Target); 7] = [
     ("auth", auth::run),
     ("channel_data", channel_data::run),
     ("client_bytes", client_bytes::run),
+    ("decode", decode::run),
     ("framer", framer::run),
     ("operations", operations::run),
     ("peer_policy", peer_policy::run),
