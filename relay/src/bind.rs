@@ -21,6 +21,7 @@ use crate::{
     Listener, StartError,
     admin::{self, AdminPath},
     clock::Clock,
+    front_door::{self, FrontDoor, Reception},
     host,
     io::{open_group, open_relay_socket, open_tcp_group},
     lock::StateLock,
@@ -56,14 +57,15 @@ pub struct Relay {
     pub(crate) any_shard_ended: CancellationToken,
     pub(crate) admin: UnixListener,
     pub(crate) metrics: Option<TcpListener>,
+    pub(crate) reception: Option<Reception>,
     pub(crate) drain_timeout: Duration,
     _admin_path: AdminPath,
     _lock: StateLock,
 }
 
 impl Relay {
-    /// Reads the TLS certificate, takes the lock of the state folder, and binds listeners, admin socket and metrics listener. To be called on a tokio
-    /// runtime.
+    /// Reads the TLS certificate, takes the lock of the state folder, and binds listeners, admin socket and metrics
+    /// listener. To be called on a tokio runtime.
     ///
     /// # Errors
     /// What cannot be had, and what to do about it.
@@ -78,7 +80,9 @@ impl Relay {
         check_relay_addresses(config)?;
         let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
-        host::raise_open_files(config.relay.max_allocations, !tcp.is_empty());
+        let (front_door, reception) = front_door(config).unzip();
+        let visitors = if front_door.is_some() { config.signaling.max_sockets } else { 0 };
+        host::raise_open_files(config.relay.max_allocations, !tcp.is_empty(), visitors);
         host::warn_of_shared_ports(config.relay.port_range);
 
         let clock = Clock::start();
@@ -88,6 +92,7 @@ impl Relay {
             shared: Arc::new(Shared::new(limits(config))),
             board: Arc::new(Board::new(shards)),
             tls,
+            front_door,
         };
         let system = |what| move |source| StartError::System { what, source };
         let core = core_config(config, &udp).map_err(system("the host's addresses cannot be read"))?;
@@ -128,6 +133,7 @@ impl Relay {
             any_shard_ended,
             admin,
             metrics,
+            reception,
             drain_timeout: config.relay.drain_timeout,
             _admin_path: admin_path,
             _lock: lock,
@@ -169,6 +175,11 @@ fn open_streams(
         shards.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.streams.push((socket, transport)));
     }
     Ok(bound)
+}
+
+fn front_door(config: &Config) -> Option<(FrontDoor, Reception)> {
+    let socket = config.signaling.internal_socket.clone()?;
+    Some(FrontDoor::new(socket, front_door::Limits::of(&config.signaling)))
 }
 
 /// The sockets on one address, one a shard.

@@ -21,7 +21,7 @@ pub struct Summary {
 }
 
 impl Relay {
-    /// Serves until `stop` is cancelled, or until `drain` is and then no allocation is left or `relay.drain_timeout` is
+    /// Serves until `stop` is cancelled, or until `drain` is and then nobody is left or `relay.drain_timeout` is
     /// over. When this returns, every allocation has been closed, counted and logged.
     ///
     /// # Panics
@@ -38,6 +38,12 @@ impl Relay {
             let watch = Arc::clone(tls).watch();
             http.spawn(async move {
                 watch.await;
+                Ok(())
+            });
+        }
+        if let Some(reception) = self.reception {
+            http.spawn(async move {
+                reception.serve().await;
                 Ok(())
             });
         }
@@ -64,6 +70,15 @@ impl Relay {
     }
 }
 
+/// Waits until there is no allocation and nobody at the front door: signaling ends its sockets when it has drained.
+async fn until_nobody(view: &View) {
+    view.node.shared.until_idle().await;
+    if let Some(front_door) = &view.node.front_door {
+        front_door.until_empty().await;
+    }
+    view.node.shared.until_idle().await;
+}
+
 async fn until_end(
     view: &View,
     drain_timeout: Duration,
@@ -85,7 +100,7 @@ async fn until_end(
     tokio::select! {
         biased;
         () = stop.cancelled() => Cause::Shutdown,
-        () = shared.until_idle() => Cause::Drain,
+        () = until_nobody(view) => Cause::Drain,
         () = tokio::time::sleep(drain_timeout) => Cause::Drain,
     }
 }

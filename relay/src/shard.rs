@@ -34,6 +34,7 @@ use self::{
 };
 use crate::{
     clock::Clock,
+    front_door::FrontDoor,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token},
     revocations::Revocations,
     ring::Rings,
@@ -150,6 +151,8 @@ pub(crate) struct Node {
     pub(crate) board: Arc<Board>,
     /// Absent where TLS is off.
     pub(crate) tls: Option<Arc<Tls>>,
+    /// Where HTTPS goes; absent where TLS is off.
+    pub(crate) front_door: Option<FrontDoor>,
 }
 
 /// What became of a shard's allocations.

@@ -141,4 +141,6 @@ fn read(
 }
 
 #[cfg(test)]
+pub(crate) mod files;
+#[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
-//! What others say to the relay: the credential scheme and the admin types.
+//! What the relay and others say to each other: the credential scheme, the admin types, whose connection is handed over.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
 pub mod credential;
+pub mod proxy;
 pub mod target;

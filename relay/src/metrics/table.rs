@@ -5,6 +5,7 @@ use turnpike_proto::{DropReason, Label, Tally, Transport};
 use turnpike_relay_api::admin::{Flow, Traffic};
 
 use crate::{
+    front_door::{FrontDoor, Outcome},
     snapshot::{Family, Snapshot},
     tls::Tls,
     view::{VERSION, View},
@@ -39,6 +40,7 @@ pub(crate) struct Reading {
     revocations_dropped: u64,
     draining: bool,
     tls: Option<TlsReading>,
+    front_door: Option<FrontDoor>,
 }
 
 struct TlsReading {
@@ -91,14 +93,20 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_unallocated_bytes_total",
         kind: Kind::Counter,
-        help: "IP-layer bytes on the listeners that belong to no allocation: Binding, first Allocate, refusals.",
+        help: "IP-layer bytes on the listeners that belong to no allocation: Binding, first Allocate, refusals; https is \
+               what went to signaling and back.",
         labels: &["kind", "direction"],
         samples: |reading| {
             let counters = &reading.total.counters;
-            vec![
+            let mut samples = vec![
                 (vec!["stun", "in"], counters.unallocated_in.bytes as f64),
                 (vec!["stun", "out"], counters.unallocated_out.bytes as f64),
-            ]
+            ];
+            if let Some((received, sent)) = reading.front_door.as_ref().map(|door| door.ledger().bytes()) {
+                samples.push((vec!["https", "in"], received as f64));
+                samples.push((vec!["https", "out"], sent as f64));
+            }
+            samples
         },
     },
     Row {
@@ -207,12 +215,13 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_client_connections",
         kind: Kind::Gauge,
-        help: "Open connections of clients, with and without an allocation.",
+        help: "Open connections of clients, with and without an allocation; https are those handed to signaling.",
         labels: &["transport"],
         samples: |reading| {
             let of = Transport::ALL.iter().zip(reading.total.connections);
             let streams = of.filter(|(transport, _)| transport.is_stream());
-            streams.map(|(transport, count)| (vec![transport.name()], count as f64)).collect()
+            let visitors = reading.front_door.iter().map(|door| (vec!["https"], door.visitors() as f64));
+            streams.map(|(transport, count)| (vec![transport.name()], count as f64)).chain(visitors).collect()
         },
     },
     Row {
@@ -228,6 +237,18 @@ pub(crate) static TABLE: &[Row] = &[
         help: "Revocations that went before their time because the list was full.",
         labels: &[],
         samples: |reading| one(reading.revocations_dropped),
+    },
+    Row {
+        name: "turnpike_https_connections_total",
+        kind: Kind::Counter,
+        help: "Connections over HTTPS, by how they ended or why they were not let in; absent where TLS is off.",
+        labels: &["outcome"],
+        samples: |reading| {
+            let count = |door: &FrontDoor| {
+                Outcome::ALL.map(|outcome| (vec![outcome.name()], door.ledger().count(outcome) as f64))
+            };
+            reading.front_door.iter().flat_map(count).collect()
+        },
     },
     Row {
         name: "turnpike_tls_certificate_not_after_timestamp_seconds",
@@ -271,6 +292,7 @@ impl Reading {
             revocations_dropped: view.node.revocations.forgotten(),
             draining: view.is_draining(),
             tls: view.node.tls.as_deref().map(TlsReading::of),
+            front_door: view.node.front_door.clone(),
         }
     }
 }
