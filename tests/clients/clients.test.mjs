@@ -8,7 +8,7 @@ import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 
-import { Network } from "../browser/lab/network.mjs";
+import { Network, SERVER } from "../browser/lab/network.mjs";
 import { PAGE, Turnpike } from "../browser/lab/turnpike.mjs";
 
 const PYTHON = resolve(process.env.PYTHON ?? ".make/python/bin/python3");
@@ -17,14 +17,18 @@ const script = (name) => join(import.meta.dirname, name);
 const SECONDS = Number(process.env.CALL_SECONDS ?? 3);
 
 const URL_OF = { udp: /^turn:.*transport=udp/, tcp: /^turn:.*transport=tcp/, tls: /^turns:/ };
-const TRANSPORTS = { aiortc: ["udp"], libdatachannel: ["udp"], chromium: ["udp"], firefox: ["udp"] };
+const TRANSPORTS = { aiortc: ["udp", "tcp"], libdatachannel: ["udp"], chromium: ["udp", "tcp"], firefox: ["udp", "tcp"] };
+const ICE = `
+[ice]
+urls = ["turn:${SERVER}:3478?transport=udp", "turn:${SERVER}:3478?transport=tcp"]
+`;
 
 let network, turnpike, home;
 const folder = mkdtempSync(join(tmpdir(), "turnpike-clients-"));
 
 before(async () => {
   network = new Network();
-  turnpike = await Turnpike.start(network);
+  turnpike = await Turnpike.start(network, { sections: ICE });
   home = network.home(1, "preserving");
 });
 after(async () => {
