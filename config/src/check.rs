@@ -14,7 +14,7 @@ use crate::{
     document::Origins,
     problem::Problem,
     raw::{Key, List},
-    units::{format_duration, parse_duration},
+    units::{format_duration, parse_bit_rate, parse_duration},
 };
 
 /// What is wrong with a value, as the rest of a sentence that starts with its key.
@@ -122,6 +122,13 @@ impl<'a> Checker<'a> {
                 return Ok(value);
             }
             Err(format!("is {text}: write a duration from {low} to {high}"))
+        })
+    }
+
+    /// A limit of bits a second; 0, the default, is none.
+    pub(crate) fn bit_rate(&mut self, key: &str, raw: Key<String>) -> u64 {
+        self.take(key, raw, 0, |text| {
+            parse_bit_rate(&text).map_err(|error| format!("is \"{text}\": {error}"))
         })
     }
 

@@ -157,6 +157,13 @@ pub struct Relay {
     pub max_permissions_per_allocation: usize,
     /// Most channels of one allocation.
     pub max_channels_per_allocation: usize,
+    /// Most bits a second that one allocation relays: payloads both ways with the headers of the peers' side; 0 is no
+    /// limit.
+    pub max_bitrate_per_allocation: u64,
+    /// The same of all allocations of one subject together.
+    pub max_bitrate_per_subject: u64,
+    /// The same of the whole node.
+    pub max_bitrate_total: u64,
     /// Lifetime given when the client asks for none (RFC 8656 §7.2).
     pub default_lifetime: Duration,
     /// Longest lifetime given.

@@ -1,4 +1,4 @@
-//! Durations as an operator writes them: a whole number and a unit.
+//! Durations and bit rates as an operator writes them: a whole number and a unit.
 
 use std::time::Duration;
 
@@ -32,6 +32,34 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// Units of bit rates, in bits a second.
+const RATES: [(&str, u64); 4] = [("bit", 1), ("kbit", 1_000), ("Mbit", 1_000_000), ("Gbit", 1_000_000_000)];
+/// Less than this carries no call: whoever writes it has the unit wrong.
+const LEAST_RATE: u64 = 8_000;
+
+/// Text that is no bit rate.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "a bit rate is \"0\" for no limit, or a whole number and a unit of bit, kbit, Mbit or Gbit a second, 8kbit at least, \
+     such as \"500kbit\" or \"4Mbit\""
+)]
+pub(crate) struct BitRateError;
+
+/// Reads a bit rate in bits a second: `0`, or a whole number and one of `bit`, `kbit`, `Mbit`, `Gbit`.
+///
+/// # Errors
+/// [`BitRateError`] on any other text, on rates under 8 kbit/s and on what is too large to count in bits.
+pub(crate) fn parse_bit_rate(text: &str) -> Result<u64, BitRateError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| BitRateError)?;
+    if number == 0 && unit.is_empty() {
+        return Ok(0);
+    }
+    let (_, factor) = RATES.iter().find(|(name, _)| *name == unit).ok_or(BitRateError)?;
+    number.checked_mul(*factor).filter(|rate| *rate == 0 || *rate >= LEAST_RATE).ok_or(BitRateError)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,6 +79,35 @@ mod tests {
             assert_eq!(format_duration(read), text);
         }
         assert_eq!(format_duration(Duration::from_secs(3600)), "1h");
+    }
+
+    #[test]
+    fn bit_rates_are_decimal() {
+        for (text, rate) in [
+            ("0", 0),
+            ("0Mbit", 0),
+            ("8000bit", 8_000),
+            ("500kbit", 500_000),
+            ("4Mbit", 4_000_000),
+            ("10Gbit", 10_000_000_000),
+        ] {
+            assert_eq!(parse_bit_rate(text), Ok(rate), "{text}");
+        }
+        for text in [
+            "",
+            "4",
+            "4M",
+            "4mbit",
+            "4 Mbit",
+            "4Mbit/s",
+            "4MB",
+            "-4Mbit",
+            "4.5Mbit",
+            "7kbit",
+            "99999999999Gbit",
+        ] {
+            assert_eq!(parse_bit_rate(text), Err(BitRateError), "{text}");
+        }
     }
 
     #[test]

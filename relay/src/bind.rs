@@ -14,7 +14,7 @@ use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Config, RelayAddress};
-use turnpike_proto::{Server, SourceLimits, Transport};
+use turnpike_proto::{Server, SharedBucket, SourceLimits, Transport};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -238,6 +238,7 @@ fn limits(config: &Config) -> Limits {
         allocations: relay.max_allocations,
         allocations_per_subject: relay.max_allocations_per_subject,
         allocations_per_ip: relay.max_allocations_per_ip,
+        bitrate_per_subject: relay.max_bitrate_per_subject,
     }
 }
 
@@ -272,6 +273,9 @@ fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike
         max_lifetime: relay.max_lifetime,
         strict_permissions: relay.strict_permissions,
         rfc5766_channel_numbers: relay.rfc5766_channel_numbers,
+        max_bitrate_per_allocation: relay.max_bitrate_per_allocation,
+        total_bitrate: (relay.max_bitrate_total > 0)
+            .then(|| Arc::new(SharedBucket::new(relay.max_bitrate_total))),
         sources: Arc::new(SourceLimits::new(
             relay.unauthenticated_per_second,
             relay.binding_per_second,

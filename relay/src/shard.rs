@@ -372,6 +372,7 @@ impl Shard {
         self.node.board.publish(self.id, snapshot);
         if self.id == 0 {
             self.node.shared.sweep(self.now.mono);
+            self.node.shared.shares.sweep(self.now);
             self.node.revocations.sweep(self.now);
         }
     }

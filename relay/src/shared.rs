@@ -4,6 +4,7 @@
 mod admission;
 mod ports;
 mod reservations;
+mod shares;
 mod sources;
 mod table;
 
@@ -19,6 +20,7 @@ use self::{
     admission::{Admission, NodePermit, SubjectPermit},
     ports::{BindError, BoundPort, PortPool},
     reservations::{Reservations, Reserved},
+    shares::SharesTable,
     sources::Sources,
 };
 pub(crate) use self::{
@@ -43,12 +45,15 @@ pub(crate) struct Limits {
     pub(crate) allocations_per_subject: usize,
     /// By IPv4 address or IPv6 /64 of the client; 0 is no limit.
     pub(crate) allocations_per_ip: usize,
+    /// Bits a second of one subject; 0 is no limit.
+    pub(crate) bitrate_per_subject: u64,
 }
 
 /// State that all shards share.
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) table: PortTable,
+    pub(crate) shares: SharesTable,
     admission: Arc<Admission>,
     ports: Arc<PortPool>,
     reservations: Reservations,
@@ -78,6 +83,7 @@ impl Shared {
         Self {
             limits,
             table: PortTable::new(limits.advertised, limits.bound),
+            shares: SharesTable::new(limits.bitrate_per_subject),
             admission: Arc::new(Admission::new(
                 limits.allocations,
                 limits.allocations_per_subject,

@@ -75,6 +75,10 @@ pub(super) fn resolve(
             128,
             1..=MAX_CHANNELS,
         ),
+        max_bitrate_per_allocation: c
+            .bit_rate("relay.max_bitrate_per_allocation", raw.max_bitrate_per_allocation),
+        max_bitrate_per_subject: c.bit_rate("relay.max_bitrate_per_subject", raw.max_bitrate_per_subject),
+        max_bitrate_total: c.bit_rate("relay.max_bitrate_total", raw.max_bitrate_total),
         default_lifetime,
         max_lifetime,
         strict_permissions: c.flag(raw.strict_permissions, false),

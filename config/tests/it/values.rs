@@ -37,6 +37,8 @@ fn every_key_reaches_its_value() {
     assert_eq!((relay.port_range, relay.shards, relay.max_allocations), ((50_000, 50_099), 3, 80));
     assert_eq!((relay.max_allocations_per_subject, relay.max_allocations_per_ip), (4, 7));
     assert_eq!((relay.max_permissions_per_allocation, relay.max_channels_per_allocation), (10, 20));
+    let rates = [relay.max_bitrate_per_allocation, relay.max_bitrate_per_subject, relay.max_bitrate_total];
+    assert_eq!(rates, [4_000_000, 500_000, 1_000_000_000]);
     let lifetimes = (relay.default_lifetime.as_secs(), relay.max_lifetime.as_secs());
     assert_eq!(lifetimes, (1200, 3600));
     assert!(relay.strict_permissions && relay.rfc5766_channel_numbers && relay.software_attribute);

@@ -9,7 +9,9 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use turnpike_relay_api::admin::{Flow, Traffic};
 
-use crate::{Cause, FiveTuple, Route, address::header_overhead, auth::User, wire::TransactionId};
+use crate::{
+    Cause, FiveTuple, Route, address::header_overhead, auth::User, bitrate::Limiter, wire::TransactionId,
+};
 
 /// RFC 8656 §9.
 pub(crate) const PERMISSION_LIFE: Duration = Duration::from_secs(300);
@@ -89,6 +91,8 @@ pub struct Allocation {
     permissions: Vec<Permission>,
     channels: Vec<Channel>,
     traffic: Traffic,
+    /// `None` when nothing of it is limited.
+    pub(crate) limiter: Option<Box<Limiter>>,
 }
 
 impl Allocation {
@@ -118,6 +122,7 @@ impl Allocation {
             permissions: Vec::new(),
             channels: Vec::new(),
             traffic: Traffic::default(),
+            limiter: None,
         }
     }
 

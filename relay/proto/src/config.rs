@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::SourceLimits;
+use crate::{SharedBucket, SourceLimits};
 
 /// The settings of one [`crate::Server`]; each shard gets a clone.
 #[derive(Clone)]
@@ -40,6 +40,10 @@ pub struct Config {
     pub rfc5766_channel_numbers: bool,
     /// SOFTWARE of answers to Allocate and Refresh.
     pub software: Option<String>,
+    /// Most bits a second that one allocation relays, both directions together; 0 is no limit.
+    pub max_bitrate_per_allocation: u64,
+    /// What all allocations of all servers of the process relay together.
+    pub total_bitrate: Option<Arc<SharedBucket>>,
     /// How often unproven sources are answered; one for all servers of the process.
     pub sources: Arc<SourceLimits>,
 }

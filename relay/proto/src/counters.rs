@@ -74,6 +74,16 @@ labels! {
         UnauthenticatedRate => "unauthenticated_rate",
         /// As many Binding answers as its source gets.
         BindingRate => "binding_rate",
+        /// As many bits a second as an allocation may relay.
+        AllocationBitrate => "allocation_bitrate",
+        /// As many bits a second as its credential may have relayed.
+        CredentialBitrate => "credential_bitrate",
+        /// As many bits a second as its subject may have relayed.
+        SubjectBitrate => "subject_bitrate",
+        /// As many bits a second as this node relays.
+        TotalBitrate => "total_bitrate",
+        /// Its credential has no bytes left.
+        ByteQuota => "byte_quota",
         /// Bytes of a stream that are no message, or one longer than its client may send: the connection was closed.
         Framing => "framing",
         /// The client of a stream does not read as fast as its data comes.
@@ -110,6 +120,8 @@ labels! {
         Expired => "expired",
         /// Ended over the admin API.
         Revoked => "revoked",
+        /// Its credential has no bytes left.
+        Quota => "quota",
         /// The client's connection has ended.
         Lost => "lost",
         /// The drain's deadline.

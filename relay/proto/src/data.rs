@@ -6,6 +6,7 @@ use rand::Rng as _;
 
 use crate::{
     AllocationKey, ClientVerdict, Denied, DropReason, Now, PeerVerdict, Server,
+    address::header_overhead,
     allocation::State,
     wire::{Message, Send, channel_data, data_indication},
 };
@@ -52,7 +53,9 @@ impl Server {
             None => data_indication(from, &transaction_id, payload_len),
         };
         let (header, pad) = framed.ok_or(DropReason::TooLarge)?;
-        Ok(PeerVerdict::Relay { five_tuple: allocation.five_tuple, header, pad })
+        let five_tuple = allocation.five_tuple;
+        self.spend(now, key.index, relayed_bytes(from, payload_len))?;
+        Ok(PeerVerdict::Relay { five_tuple, header, pad })
     }
 
     /// RFC 8656 §12.6. A bound channel needs no permission in this direction.
@@ -65,6 +68,7 @@ impl Server {
         let index = index.ok_or(DropReason::NoAllocation)?;
         let (number, payload) = channel_data::parse(datagram)?;
         let channel = *self.at(index).channel(number, now.mono).ok_or(DropReason::NoChannel)?;
+        self.spend(now.mono, index, relayed_bytes(channel.peer, payload.len()))?;
         Ok(ClientVerdict::Relay {
             allocation: self.key(index),
             peer: channel.peer,
@@ -91,6 +95,12 @@ impl Server {
             _ => DropReason::PeerPort,
         })?;
         let route = self.policy.route(peer.ip());
+        self.spend(now.mono, index, relayed_bytes(peer, payload.len()))?;
         Ok(ClientVerdict::Relay { allocation: self.key(index), peer, payload, route })
     }
+}
+
+/// What a payload counts on the peers' side.
+fn relayed_bytes(peer: SocketAddr, payload_len: usize) -> u64 {
+    payload_len as u64 + header_overhead(peer.ip())
 }

@@ -12,6 +12,7 @@
 mod address;
 mod allocation;
 mod auth;
+mod bitrate;
 mod config;
 mod counters;
 mod data;
@@ -24,11 +25,12 @@ mod wire;
 
 pub use address::{AllocationKey, FiveTuple, Now, Transport};
 pub use allocation::{Allocation, AllocationId};
+pub use bitrate::{ByteQuota, SharedBucket, Shares};
 pub use config::{Config, OwnAddresses};
 pub use counters::{AuthFailure, Cause, Counters, DropReason, ErrorCode, Label, Tally};
 pub use output::{
-    ClientVerdict, Closed, Header, OpenedRelay, Output, PeerVerdict, PortRequest, RelayRefused, RelayRequest,
-    Route,
+    ClientVerdict, Closed, Header, LimitedCredential, OpenedRelay, Output, PeerVerdict, PortRequest,
+    RelayRefused, RelayRequest, Route,
 };
 pub use policy::{Denied, PeerPolicy};
 pub use server::Server;

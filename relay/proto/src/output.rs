@@ -8,7 +8,7 @@ use std::{
 
 use turnpike_relay_api::admin::Traffic;
 
-use crate::{AllocationId, AllocationKey, Cause, DropReason, FiveTuple};
+use crate::{AllocationId, AllocationKey, Cause, DropReason, FiveTuple, Shares};
 
 /// What becomes of a datagram from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,10 +125,25 @@ pub struct RelayRequest {
     pub subject: Box<str>,
     /// Most allocations of this subject, as signed into its username.
     pub limit: Option<u32>,
+    /// Its credential, when bytes or bits a second are limited in its username.
+    pub credential: Option<LimitedCredential>,
     /// The client's address.
     pub client: IpAddr,
     /// Which port.
     pub port: PortRequest,
+}
+
+/// A credential with limits that all of its allocations share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitedCredential {
+    /// The whole username, limits included: it is what was signed.
+    pub username: Box<str>,
+    /// Unix time in seconds; later, no allocation can be made with it.
+    pub expires_at: u64,
+    /// Most relayed bytes.
+    pub bytes: Option<u64>,
+    /// Most relayed bits a second.
+    pub bits_per_second: Option<u64>,
 }
 
 /// Which relay port an Allocate asks for (RFC 8656 §7.2).
@@ -145,12 +160,14 @@ pub enum PortRequest {
 }
 
 /// A relay socket that is bound.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct OpenedRelay {
     /// The address that peers see.
     pub advertised: SocketAddr,
     /// The token of the port held beside it.
     pub reservation: Option<[u8; 8]>,
+    /// The limits that its allocation shares with others.
+    pub shares: Shares,
 }
 
 /// Why there is no relay socket.
@@ -160,6 +177,8 @@ pub enum RelayRefused {
     SubjectQuota,
     /// The client's address has as many allocations as it may: 486.
     ClientQuota,
+    /// The credential has no bytes left: 486.
+    ByteQuota,
     /// The credential has been revoked: 401.
     Revoked,
     /// The node has as many allocations as it may: 508.

@@ -14,11 +14,12 @@ use turnpike_relay_api::{
 
 use crate::{
     Allocation, AllocationId, AllocationKey, AuthFailure, Cause, ClientVerdict, Closed, Config, Counters,
-    DropReason, ErrorCode, FiveTuple, Now, OpenedRelay, Output, PeerPolicy, PortRequest, RelayRefused,
-    RelayRequest, Transport,
+    DropReason, ErrorCode, FiveTuple, LimitedCredential, Now, OpenedRelay, Output, PeerPolicy, PortRequest,
+    RelayRefused, RelayRequest, Transport,
     address::segment_overhead,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
+    bitrate::{Lease, Limiter},
     sources::Unproven,
     wire::{Message, Method, Response, TransactionId, binding_success},
 };
@@ -41,6 +42,8 @@ pub struct Server {
     outputs: VecDeque<Output>,
     /// Traffic of allocations that ended.
     ended: Traffic,
+    /// This server's slice of what all of the process relay.
+    total: Option<Lease>,
     next_sweep: Duration,
 }
 
@@ -65,6 +68,7 @@ impl Server {
             config.own.clone(),
             config.min_peer_port,
         );
+        let total = config.total_bitrate.clone().map(Lease::new);
         Self {
             config,
             authenticator,
@@ -78,6 +82,7 @@ impl Server {
             by_five_tuple: HashMap::new(),
             outputs: VecDeque::new(),
             ended: Traffic::default(),
+            total,
             next_sweep: Duration::ZERO,
         }
     }
@@ -179,7 +184,9 @@ impl Server {
             if allocation.state != State::Live {
                 continue;
             }
+            let is_spent = allocation.limiter.as_ref().is_some_and(|limiter| limiter.is_spent());
             match allocation.is_live(now.mono) {
+                true if is_spent => self.close(now.mono, index, Cause::Quota),
                 true => allocation.sweep(now.mono),
                 false => self.close(now.mono, index, Cause::Expired),
             }
@@ -188,12 +195,14 @@ impl Server {
 
     /// The relay socket is bound: only now is the Allocate answered.
     pub fn handle_relay_opened(&mut self, now: Now, key: AllocationKey, relay: OpenedRelay) {
+        let own_limit = self.config.max_bitrate_per_allocation;
         let Some(allocation) = self.opening(key) else { return };
         allocation.state = State::Live;
         allocation.opened = now.mono;
         allocation.expires = now.mono + allocation.granted;
         allocation.relayed = relay.advertised;
         allocation.reservation = relay.reservation;
+        allocation.limiter = Limiter::new(own_limit, relay.shares);
         let to = allocation.five_tuple;
         let is_lost = allocation.lost;
         self.counters.allocations_created.count(to.transport);
@@ -209,7 +218,9 @@ impl Server {
         let Some(allocation) = self.opening(key) else { return };
         let code = match why {
             RelayRefused::Revoked => ErrorCode::Unauthorized,
-            RelayRefused::SubjectQuota | RelayRefused::ClientQuota => ErrorCode::AllocationQuotaReached,
+            RelayRefused::SubjectQuota | RelayRefused::ClientQuota | RelayRefused::ByteQuota => {
+                ErrorCode::AllocationQuotaReached
+            }
             RelayRefused::NodeFull
             | RelayRefused::NoPort
             | RelayRefused::UnknownReservation
@@ -405,13 +416,14 @@ impl Server {
             Some(name) => (name.subject.into(), name.limits.allocations),
             None => (user.username.clone(), None),
         };
+        let credential = name.as_ref().and_then(|name| limited(&user.username, name));
         let credential_expires = name.map(|name| name.expires_at);
         let id = AllocationId(self.random.random());
         let mut allocation =
             Allocation::new(id, five_tuple, user, subject, transaction_id, lifetime, now.mono);
         allocation.credential_expires = credential_expires;
-        let request =
-            RelayRequest { subject: allocation.subject.clone(), limit, client: five_tuple.client.ip(), port };
+        let (subject, client) = (allocation.subject.clone(), five_tuple.client.ip());
+        let request = RelayRequest { subject, limit, credential, client, port };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
@@ -436,6 +448,30 @@ impl Server {
         if self.by_five_tuple.get(five_tuple) == Some(&index) {
             self.by_five_tuple.remove(five_tuple);
         }
+    }
+
+    /// Counts bytes against every limit that an allocation is under, or drops them. Who spends the last bytes of his
+    /// credential has them relayed, and his allocation ends.
+    pub(crate) fn spend(&mut self, now: Duration, index: u32, bytes: u64) -> Result<(), DropReason> {
+        if self.total.is_none() && self.at(index).limiter.is_none() {
+            return Ok(());
+        }
+        let mut limiter = self.at(index).limiter.take();
+        let own = limiter.as_mut().map_or(Ok(()), |limiter| limiter.check(now, bytes));
+        let passes = own.and_then(|()| match &mut self.total {
+            Some(total) => total.reaches(now, bytes).then_some(()).ok_or(DropReason::TotalBitrate),
+            None => Ok(()),
+        });
+        if passes.is_ok() {
+            limiter.iter_mut().for_each(|limiter| limiter.take(now, bytes));
+            self.total.iter_mut().for_each(|total| total.take(bytes));
+        }
+        let is_spent = limiter.as_ref().is_some_and(|limiter| limiter.is_spent());
+        self.at(index).limiter = limiter;
+        if is_spent {
+            self.close(now, index, Cause::Quota);
+        }
+        passes
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -475,4 +511,16 @@ impl Server {
 
 fn stream_flow(client: IpAddr, bytes: u64, segments: u64) -> Flow {
     Flow { bytes: bytes + segments * segment_overhead(client), packets: segments }
+}
+
+/// What a credential limits beside the number of its allocations.
+fn limited(username: &str, name: &Username<'_>) -> Option<LimitedCredential> {
+    let (bytes, bits_per_second) = (name.limits.bytes, name.limits.bits_per_second);
+    let is_limited = bytes.is_some() || bits_per_second.is_some();
+    is_limited.then(|| LimitedCredential {
+        username: username.into(),
+        expires_at: name.expires_at,
+        bytes,
+        bits_per_second,
+    })
 }

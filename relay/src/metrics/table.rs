@@ -53,8 +53,14 @@ struct TlsReading {
 const USER: &str = "user";
 
 /// Limits by rate, and why a datagram above one is dropped.
-const RATE_LIMITS: [(&str, DropReason); 2] =
-    [("unauthenticated", DropReason::UnauthenticatedRate), ("binding", DropReason::BindingRate)];
+const RATE_LIMITS: [(&str, DropReason); 6] = [
+    ("unauthenticated", DropReason::UnauthenticatedRate),
+    ("binding", DropReason::BindingRate),
+    ("allocation_bitrate", DropReason::AllocationBitrate),
+    ("credential_bitrate", DropReason::CredentialBitrate),
+    ("subject_bitrate", DropReason::SubjectBitrate),
+    ("total_bitrate", DropReason::TotalBitrate),
+];
 
 pub(crate) static TABLE: &[Row] = &[
     Row {

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use turnpike_proto::{
     AllocationKey, Cause, Closed, DropReason, FiveTuple, Label as _, OpenedRelay, Output, RelayRefused,
-    RelayRequest, Transport,
+    RelayRequest, Shares, Transport,
 };
 use turnpike_relay_api::target::Target;
 
 use super::{
-    Holder, Relay, Shard,
+    Holder, Node, Relay, Shard,
     outbox::{Account, Exit},
 };
 use crate::{
@@ -74,15 +74,8 @@ impl Shard {
     }
 
     fn open_relay(&mut self, allocation: AllocationKey, request: &RelayRequest) {
-        let revoked = self.node.revocations.cover(&request.subject, self.now.unix);
-        let admitted = if revoked { Err(RelayRefused::Revoked) } else { Ok(()) };
-        let opened =
-            admitted.and_then(|()| self.node.shared.open(request, self.now.mono)).and_then(|relay| {
-                let watched = self.epoll.add(relay.socket(), Token::Relay(allocation.index));
-                watched.map(|()| relay).map_err(|_| RelayRefused::Socket)
-            });
-        match opened {
-            Ok(relay) => self.serve_relay(allocation, relay),
+        match self.bind_relay(allocation, request) {
+            Ok((relay, shares)) => self.serve_relay(allocation, relay, shares),
             Err(why) => {
                 tracing::debug!(subject = %request.subject, client = %request.client, ?why, "allocation refused");
                 self.server.handle_relay_failed(self.now, allocation, why);
@@ -90,10 +83,25 @@ impl Shard {
         }
     }
 
-    fn serve_relay(&mut self, key: AllocationKey, socket: RelaySocket) {
+    fn bind_relay(
+        &self,
+        allocation: AllocationKey,
+        request: &RelayRequest,
+    ) -> Result<(RelaySocket, Shares), RelayRefused> {
+        let Node { shared, revocations, .. } = &self.node;
+        if revocations.cover(&request.subject, self.now.unix) {
+            return Err(RelayRefused::Revoked);
+        }
+        let shares = shared.shares.of(request)?;
+        let relay = shared.open(request, self.now.mono)?;
+        let watched = self.epoll.add(relay.socket(), Token::Relay(allocation.index));
+        watched.map(|()| (relay, shares)).map_err(|_| RelayRefused::Socket)
+    }
+
+    fn serve_relay(&mut self, key: AllocationKey, socket: RelaySocket, shares: Shares) {
         let (advertised, reservation) = (socket.advertised, socket.reservation);
         self.node.shared.table.set(advertised.port(), Place { shard: self.id, allocation: key });
-        self.server.handle_relay_opened(self.now, key, OpenedRelay { advertised, reservation });
+        self.server.handle_relay_opened(self.now, key, OpenedRelay { advertised, reservation, shares });
         let exit = self.server.allocation(key).and_then(|allocation| self.exit_to(allocation.five_tuple()));
         let exit = exit.expect("the client of an allocation that was just asked for is there");
         if let Exit::Stream(slot) = exit {

@@ -113,6 +113,8 @@ impl Shard {
             }
             PeerVerdict::Drop(_) => {}
         }
+        // It may have spent the last bytes of its credential.
+        self.act_on_outputs();
     }
 
     /// The address that answers to a client leave from, where the listener leaves that open.

@@ -177,7 +177,7 @@ mod tests {
 
     fn request(subject: &str, limit: Option<u32>, client: &str) -> RelayRequest {
         let client = client.parse().unwrap();
-        RelayRequest { subject: subject.into(), limit, client, port: PortRequest::Any }
+        RelayRequest { subject: subject.into(), limit, credential: None, client, port: PortRequest::Any }
     }
 
     fn of_subject(subject: &str, limit: Option<u32>) -> RelayRequest {

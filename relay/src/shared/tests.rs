@@ -13,12 +13,26 @@ pub(super) fn own_loopback_address() -> Ipv4Addr {
 fn shared(ports: (u16, u16), allocations: usize, allocations_per_subject: usize) -> Shared {
     let bound = own_loopback_address();
     let advertised = Ipv4Addr::new(198, 18, 0, 1);
-    let allocations_per_ip = 0;
-    Shared::new(Limits { bound, advertised, ports, allocations, allocations_per_subject, allocations_per_ip })
+    let (allocations_per_ip, bitrate_per_subject) = (0, 0);
+    Shared::new(Limits {
+        bound,
+        advertised,
+        ports,
+        allocations,
+        allocations_per_subject,
+        allocations_per_ip,
+        bitrate_per_subject,
+    })
 }
 
 fn request(subject: &str, port: PortRequest) -> RelayRequest {
-    RelayRequest { subject: subject.into(), limit: None, client: Ipv4Addr::LOCALHOST.into(), port }
+    RelayRequest {
+        subject: subject.into(),
+        limit: None,
+        credential: None,
+        client: Ipv4Addr::LOCALHOST.into(),
+        port,
+    }
 }
 
 #[test]

@@ -22,6 +22,8 @@ use std::{
 };
 
 use client::{Client, channel_data, send_indication};
+use turnpike_relay_api::credential::Limits;
+
 use harness::{PATIENCE, SECRET, Server};
 use turnpike_turn_client::{AllocateOptions, Allocation, Connection, Credentials};
 
@@ -103,10 +105,18 @@ fn no_packet_of_the_data_path_asks_for_memory() {
     let payload = [7; 1_000];
 
     let (server, mut clients) = runtime.block_on(async {
-        let server = Server::start(|config| config.relay.shards = SHARDS);
+        let server = Server::start(|config| {
+            config.relay.shards = SHARDS;
+            // High enough for none of the packets, so that every limit is asked.
+            config.relay.max_bitrate_per_allocation = 100_000_000_000;
+            config.relay.max_bitrate_per_subject = 100_000_000_000;
+            config.relay.max_bitrate_total = 100_000_000_000;
+        });
+        let limits =
+            Limits { bytes: Some(u64::MAX), bits_per_second: Some(100_000_000_000), allocations: None };
         let mut clients = Vec::new();
         for _ in 0..3 * SHARDS {
-            let mut client = Client::allocated(&server, "heap").await;
+            let mut client = Client::limited(&server, "heap", &limits).await;
             client.permit(&[client.relayed.ip()]).await.unwrap();
             clients.push(client);
         }

@@ -61,7 +61,12 @@ pub(crate) struct Client {
 impl Client {
     /// A client of its own subject, with an allocation.
     pub(crate) async fn allocated(server: &Server, subject: &str) -> Self {
-        let mut client = Self::new(server.address(), credential(subject, &Limits::default())).await;
+        Self::limited(server, subject, &Limits::default()).await
+    }
+
+    /// The same with limits in its credential.
+    pub(crate) async fn limited(server: &Server, subject: &str, limits: &Limits) -> Self {
+        let mut client = Self::new(server.address(), credential(subject, limits)).await;
         client.allocate(Ask::default()).await.unwrap();
         client
     }

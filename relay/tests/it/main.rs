@@ -8,6 +8,7 @@ mod ending;
 mod hairpin;
 mod harness;
 mod http;
+mod limits;
 mod log;
 mod metrics;
 mod revoke;

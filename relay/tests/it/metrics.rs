@@ -29,18 +29,26 @@ fn samples(text: &str) -> Samples {
 
 /// Waits until a sample has a value: shards publish once a second.
 pub(crate) async fn until(server: &Server, name: &str, value: f64) {
+    until_it(server, name, |found| found == value).await;
+}
+
+/// Waits until a sample is above a value.
+pub(crate) async fn until_above(server: &Server, name: &str, value: f64) {
+    until_it(server, name, |found| found > value).await;
+}
+
+async fn until_it(server: &Server, name: &str, fits: impl Fn(f64) -> bool) {
     let wait = async {
         loop {
             let samples = scrape(server).await;
-            let found = samples.get(name).unwrap_or_else(|| panic!("no {name}"));
-            if *found == value {
+            if fits(*samples.get(name).unwrap_or_else(|| panic!("no {name}"))) {
                 return;
             }
             tokio::task::yield_now().await;
         }
     };
     if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        panic!("{name} is not {value}: {:?}", scrape(server).await.get(name));
+        panic!("{name} is still {:?}", scrape(server).await.get(name));
     }
 }
 

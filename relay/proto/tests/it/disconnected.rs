@@ -68,7 +68,11 @@ fn a_connection_that_ends_while_its_relay_socket_is_bound_leaves_nothing() {
     let first = lost_while_opening(&mut world, &mut user);
     assert!(user.allocate(&mut world).is_success(), "the five-tuple is free for the next connection");
     let advertised = SocketAddr::from(([198, 18, 0, 1], 60_000));
-    world.server.handle_relay_opened(world.now, first, OpenedRelay { advertised, reservation: None });
+    world.server.handle_relay_opened(
+        world.now,
+        first,
+        OpenedRelay { advertised, reservation: None, shares: Default::default() },
+    );
     let Some(Output::CloseRelay { allocation }) = world.server.poll_output() else { panic!() };
     assert_eq!(allocation, first);
     assert!(world.server.poll_output().is_none(), "nobody is there to be answered");

@@ -8,7 +8,7 @@ use std::{
 use md5::{Digest as _, Md5};
 use turnpike_proto::{
     AllocationKey, ClientVerdict, Closed, Config, FiveTuple, Now, OpenedRelay, Output, OwnAddresses,
-    PeerVerdict, RelayRefused, RelayRequest, Server, Transport,
+    PeerVerdict, RelayRefused, RelayRequest, Server, Shares, Transport,
 };
 use turnpike_relay_api::credential;
 use zeroize::Zeroizing;
@@ -45,6 +45,8 @@ pub fn config() -> Config {
         strict_permissions: true,
         rfc5766_channel_numbers: false,
         software: None,
+        max_bitrate_per_allocation: 0,
+        total_bitrate: None,
         sources: Default::default(),
     }
 }
@@ -55,6 +57,8 @@ pub struct World {
     /// The driver's answer to the next OpenRelay; none binds the next port.
     pub refuse: Option<RelayRefused>,
     pub opened: Vec<RelayRequest>,
+    /// What the next allocations share.
+    pub shares: Shares,
     pub closed: Vec<Closed>,
     next_port: u16,
     reply: Vec<u8>,
@@ -71,6 +75,7 @@ impl World {
             now: Now { mono: Duration::from_secs(10), unix: UNIX },
             refuse: None,
             opened: Vec::new(),
+            shares: Shares::default(),
             closed: Vec::new(),
             next_port: 50_000,
             reply: Vec::new(),
@@ -129,7 +134,8 @@ impl World {
                         None => {
                             self.next_port += 1;
                             let advertised = SocketAddr::from((RELAY_IP, self.next_port));
-                            let opened = OpenedRelay { advertised, reservation: None };
+                            let shares = self.shares.clone();
+                            let opened = OpenedRelay { advertised, reservation: None, shares };
                             self.server.handle_relay_opened(self.now, allocation, opened);
                         }
                     }

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use turnpike_proto::{
     AllocationKey, ClientVerdict, Closed, FiveTuple, Now, OpenedRelay, Output, PortRequest, RelayRefused,
-    RelayRequest, Server,
+    RelayRequest, Server, Shares,
 };
 
 use crate::world::RELAY_IP;
@@ -51,7 +51,11 @@ impl Driver {
         self.ports += 2;
         let advertised = SocketAddr::from((RELAY_IP, 50_000 + self.ports));
         let reservation = (port == PortRequest::EvenAndReserveNext).then_some(HELD);
-        self.server.handle_relay_opened(now, key, OpenedRelay { advertised, reservation });
+        self.server.handle_relay_opened(
+            now,
+            key,
+            OpenedRelay { advertised, reservation, shares: Shares::default() },
+        );
         (advertised, self.settle())
     }
 
