@@ -82,8 +82,15 @@ test: setup-test lint .make/python
 	$(call step,clients of others,$(NODE_TEST) tests/clients/)
 
 SECONDS ?= 60
-fuzz:
-	@cd relay/proto && for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS); done
+FUZZED := relay/proto config
+fuzz: setup-build
+	@$(call packages,g++)
+	@rustc +nightly --version >/dev/null 2>&1 || rustup toolchain install nightly --profile minimal
+	@command -v cargo-fuzz >/dev/null || cargo install cargo-fuzz --version 0.13.2 --locked --quiet
+	@for crate in $(FUZZED); do \
+	  cd $(CURDIR)/$$crate; \
+	  for target in $$(cargo +nightly fuzz list); do cargo +nightly fuzz run $$target -- -max_total_time=$(SECONDS); done; \
+	done
 
 clean:
 	@rm -rf .make signaling/web/dist signaling/client/dist

@@ -18,7 +18,7 @@ mod this_machine;
 mod units;
 
 pub use host::{Host, InterfaceAddress};
-pub use load::{Loaded, MissingSecret, Note, Request, load};
+pub use load::{Loaded, MissingSecret, Note, Request, check_text, load};
 pub use problem::{ConfigError, Place, Problem};
 pub use resolved::*;
 pub use units::{DurationError, format_duration, parse_duration};

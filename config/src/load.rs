@@ -101,12 +101,8 @@ impl fmt::Display for Note {
 /// # Errors
 /// [`ConfigError`] with every problem found; nothing was made then.
 pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
-    let file = request.file.as_deref();
-    let text = file.map_or_else(|| Ok(String::new()), read)?;
-    let (origins, raw) = document::read(request.file.clone(), &text, &host.environment)?;
-    let purpose = Purpose { file, this_machine: request.this_machine };
-    let resolved = resolve(&origins, raw, host, purpose)?;
-    let Resolved { mut config, secret_file, api_keys_file, mut notes } = resolved;
+    let text = request.file.as_deref().map_or_else(|| Ok(String::new()), read)?;
+    let Resolved { mut config, secret_file, api_keys_file, mut notes } = resolve_text(request, &text, host)?;
     let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
     if let Some(path) = api_keys_file {
         config.auth.api_keys = read_keys(&path).map_err(refused)?;
@@ -126,6 +122,24 @@ pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
         config.confine_to_this_machine(host);
     }
     Ok(Loaded { config, file: request.file.clone(), secret_file, notes })
+}
+
+/// Checks the text of a file and the environment as [`load`] does, and opens nothing: secrets and API keys stay empty.
+///
+/// # Errors
+/// [`ConfigError`] with every problem found.
+pub fn check_text(request: &Request, text: &str, host: &Host) -> Result<Config, ConfigError> {
+    let mut config = resolve_text(request, text, host)?.config;
+    if request.this_machine {
+        config.confine_to_this_machine(host);
+    }
+    Ok(config)
+}
+
+fn resolve_text(request: &Request, text: &str, host: &Host) -> Result<Resolved, ConfigError> {
+    let (origins, raw) = document::read(request.file.clone(), text, &host.environment)?;
+    let purpose = Purpose { file: request.file.as_deref(), this_machine: request.this_machine };
+    resolve(&origins, raw, host, purpose)
 }
 
 fn read(path: &Path) -> Result<String, Problem> {

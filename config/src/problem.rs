@@ -1,6 +1,9 @@
 //! What is wrong with a configuration, said to its operator: where, what, and what to do.
 
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt::{self, Write as _},
+    path::PathBuf,
+};
 
 /// Everything that was found wrong, in the order of the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,11 +60,20 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Some(place) => write!(f, "{place}: {}", self.message),
-            None => f.write_str(&self.message),
-        }
+        let text = match &self.place {
+            Some(place) => format!("{place}: {}", self.message),
+            None => self.message.clone(),
+        };
+        write_line(f, &text)
     }
+}
+
+/// Writes what quotes a file or a variable so that it stays one line and moves no cursor.
+fn write_line(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|c| match c.is_control() {
+        true => write!(f, "{}", c.escape_default()),
+        false => f.write_char(c),
+    })
 }
 
 /// Where a value was written.

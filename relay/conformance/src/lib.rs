@@ -20,7 +20,7 @@ mod rule;
 mod score;
 mod target;
 
-pub use report::{Column, Line, Report, Verdict, markdown};
+pub use report::{Column, Line, Report, Verdict, list, markdown};
 pub use rule::{Rule, Seen};
 pub use score::{reachable, score};
 pub use target::Target;

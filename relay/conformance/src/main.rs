@@ -7,7 +7,7 @@ use std::{
 };
 
 use clap::Parser;
-use turnpike_conformance::{Column, Report, Target, Verdict, markdown, reachable, score};
+use turnpike_conformance::{Column, Report, Target, Verdict, list, markdown, reachable, score};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -22,6 +22,9 @@ const UNREACHABLE: u8 = 3;
 struct Arguments {
     #[command(flatten)]
     target: Option<Target>,
+    /// Print every rule with where it is seen and the tests that show it
+    #[arg(long, exclusive = true)]
+    list: bool,
     /// Only these rules
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..=96))]
     rule: Vec<u8>,
@@ -36,11 +39,13 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match (&arguments.target, arguments.markdown.is_empty()) {
+        _ if arguments.list => Ok((list(), 0)),
         (_, false) => columns(&arguments.markdown).map(|columns| (markdown(&columns), 0)),
         (Some(target), true) => judge(target, &arguments),
-        (None, true) => {
-            Err((USAGE, "nothing to do: give --server and --secret, or --markdown; see --help".into()))
-        }
+        (None, true) => Err((
+            USAGE,
+            "nothing to do: give --server and --secret, --list, or --markdown; see --help".into(),
+        )),
     };
     match outcome {
         Ok((text, code)) => match io::stdout().write_all(text.as_bytes()) {

@@ -139,6 +139,19 @@ impl Column {
     }
 }
 
+/// Every rule, where it is seen and what shows it: the runner, at once or by waiting, and tests of the relay by name.
+pub fn list() -> String {
+    let mut text = String::new();
+    for rule in rules::all() {
+        let (number, seen) = (rule.number, rule.seen.name());
+        push(&mut text, format_args!("{number:>2}  {seen:<13}{}  [{}]\n", rule.sentence, rule.section));
+        for shown in rule.shown_by() {
+            push(&mut text, format_args!("{:17}{shown}\n", ""));
+        }
+    }
+    text
+}
+
 /// Several servers side by side, and what each does where it fails.
 pub fn markdown(columns: &[Column]) -> String {
     let mut text = String::new();

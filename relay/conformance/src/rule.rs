@@ -73,9 +73,11 @@ impl Rule {
         self
     }
 
-    /// Whether a test can see it from outside, now or by waiting.
-    pub fn is_on_the_wire(&self) -> bool {
-        self.test.is_some() || self.timed.is_some()
+    /// What shows the rule: the runner over the wire, and the relay's own tests.
+    pub fn shown_by(&self) -> impl Iterator<Item = String> {
+        let wire = self.test.map(|_| "runner".to_owned());
+        let waiting = self.timed.map(|(seconds, _)| format!("runner, --slow {seconds}"));
+        wire.into_iter().chain(waiting).chain(self.core_tests().map(str::to_owned))
     }
 
     /// The relay's own tests of this rule, by name.

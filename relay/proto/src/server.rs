@@ -55,11 +55,12 @@ struct Slot {
 
 impl Server {
     /// `nonce_key` is the same for all shards of a process, `seed` is one shard's own; both are secret random bytes.
-    pub fn new(config: Config, nonce_key: [u8; 32], seed: [u8; 32]) -> Self {
+    pub fn new(mut config: Config, nonce_key: [u8; 32], seed: [u8; 32]) -> Self {
         let authenticator = Authenticator::new(
             config.realm.clone(),
             config.secrets.clone(),
-            config.static_users.clone(),
+            // RFC 8656 §6: the password is not kept, only its key.
+            std::mem::take(&mut config.static_users),
             Nonces::new(nonce_key),
         );
         let policy = PeerPolicy::new(

@@ -11,6 +11,10 @@ mod http;
 mod limits;
 mod log;
 mod metrics;
+#[path = "../../proto/tests/it/oracle.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with the core's tests")]
+mod oracle;
+mod peer_policy;
 mod revoke;
 mod sources;
 mod start;

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use turnpike_conformance::{Rule, Seen, rules};
+use turnpike_conformance::{Rule, Seen, list, rules};
 
 /// Rules that neither a wire test nor a test of the core shows yet. A number leaves when its test comes.
 const WITHOUT_A_TEST: [u8; 1] = [96];
@@ -18,7 +18,7 @@ fn there_are_96_rules_each_with_its_number_sentence_and_section() {
 
 #[test]
 fn every_rule_is_seen_on_the_wire_or_by_a_test_of_the_core() {
-    let shown = |rule: &Rule| rule.is_on_the_wire() || rule.core_tests().next().is_some();
+    let shown = |rule: &Rule| rule.shown_by().next().is_some();
     let missing: Vec<u8> = rules::all().iter().filter(|rule| !shown(rule)).map(|rule| rule.number).collect();
     assert_eq!(missing, WITHOUT_A_TEST);
 }
@@ -31,4 +31,17 @@ fn every_rule_with_a_timer_has_a_test_of_the_core_in_virtual_time() {
         .map(|rule| rule.number)
         .collect();
     assert_eq!(timed, BTreeSet::new());
+}
+
+#[test]
+fn the_list_has_every_rule_and_names_what_shows_it() {
+    let list = list();
+    for rule in rules::all() {
+        let head = format!("{:>2}  {:<13}{}", rule.number, rule.seen.name(), rule.sentence);
+        let mut lines = list.lines().skip_while(|line| !line.starts_with(&head)).skip(1);
+        let tests: Vec<&str> =
+            lines.by_ref().take_while(|line| line.starts_with("    ")).map(str::trim).collect();
+        assert_eq!(tests, rule.shown_by().collect::<Vec<_>>(), "{head}");
+        assert!(rule.core_tests().all(|name| tests.contains(&name)));
+    }
 }
