@@ -1,6 +1,6 @@
 //! Why signaling does not start.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// Why signaling does not start; says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,28 @@ pub enum StartError {
         address: SocketAddr,
         /// The key of the configuration that names the address.
         key: &'static str,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A process answers on the internal socket.
+    #[error(
+        "another process answers on signaling's internal socket {path}: stop it or set signaling.internal_socket to \
+         another path",
+        path = path.display()
+    )]
+    InternalInUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The internal socket cannot be made.
+    #[error(
+        "cannot make signaling's internal socket {path}: {source}; set signaling.internal_socket to a path that this \
+         user may write",
+        path = path.display()
+    )]
+    Internal {
+        /// The socket.
+        path: PathBuf,
         /// What the system says.
         source: io::Error,
     },

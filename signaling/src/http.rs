@@ -23,7 +23,7 @@ use socketioxide::layer::SocketIoLayer;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer};
 use turnpike_config::{Config, Secret};
 
-pub(crate) use gate::PeerAddress;
+pub(crate) use gate::Connection;
 
 use crate::{
     clock::Clock,

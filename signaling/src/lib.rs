@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod hub;
 mod ice;
+mod internal_socket;
 mod limit;
 mod metrics;
 mod privacy;

@@ -7,7 +7,10 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::contract::{ClientEvent, EndReason, ErrorCode, ServerEvent};
+use crate::{
+    contract::{ClientEvent, EndReason, ErrorCode, ServerEvent},
+    internal_socket::NoHeader,
+};
 
 /// The routes that are counted apart; anything else is the page's.
 pub(crate) const ROUTES: &[&str] = &["/v1/ice", "/turn", "/healthz", "/readyz", "page"];
@@ -42,6 +45,7 @@ pub(crate) struct Metrics {
     pub(crate) messages_dropped: IntCounterVec,
     pub(crate) http_requests: IntCounterVec,
     pub(crate) http_request_seconds: HistogramVec,
+    pub(crate) internal_refused: IntCounterVec,
 }
 
 impl Metrics {
@@ -128,6 +132,11 @@ impl Metrics {
                 "route",
                 ROUTES,
                 seconds,
+            ),
+            internal_refused: make.zeroed(
+                "internal_connections_refused_total",
+                "Connections to the internal socket that brought no PROXY header, as those of the relay do.",
+                &[("reason", &NoHeader::REASONS)],
             ),
             registry: make.registry,
         }

@@ -9,14 +9,17 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::ConnectInfo};
+use axum::Router;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use socketioxide::SocketIo;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{ServiceBuilder, util::MapRequestLayer};
 use turnpike_config::Config;
@@ -24,9 +27,10 @@ use turnpike_config::Config;
 use crate::{
     clock::Clock,
     error::StartError,
-    http::{self, Context, PeerAddress},
+    http::{self, Connection, Context},
     hub::Hub,
     ice::{IceSource, RelayUp},
+    internal_socket::{self, InternalSocket},
     metrics::Metrics,
     relay_health,
     relay_revoke::{self, Waiting},
@@ -46,6 +50,8 @@ const FINISH_WITHIN: Duration = Duration::from_millis(500);
 pub struct Listening {
     /// The page, REST and Socket.IO.
     pub http: Vec<SocketAddr>,
+    /// The same, for the relay to hand over what comes by its TLS listener.
+    pub internal: Option<PathBuf>,
     /// `/metrics`, `/healthz` and `/readyz`.
     pub metrics: Option<SocketAddr>,
 }
@@ -54,6 +60,7 @@ pub struct Listening {
 pub struct Signaling {
     listening: Listening,
     public: Vec<TcpListener>,
+    internal: Option<InternalSocket>,
     metrics: Option<TcpListener>,
     context: Arc<Context>,
     router: Router,
@@ -76,12 +83,14 @@ impl Signaling {
             .iter()
             .map(|address| listen("signaling", "signaling.listen", *address))
             .collect::<Result<_, _>>()?;
+        let internal = config.signaling.internal_socket.as_deref().map(InternalSocket::bind).transpose()?;
         let metrics = config.metrics.signaling_listen;
         let metrics = metrics
             .map(|address| listen("signaling's metrics", "metrics.signaling_listen", address))
             .transpose()?;
         let listening = Listening {
             http: public.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            internal: internal.as_ref().map(|internal| internal.path().to_owned()),
             metrics: metrics.as_ref().and_then(|listener| listener.local_addr().ok()),
         };
 
@@ -96,6 +105,7 @@ impl Signaling {
         Ok(Self {
             listening,
             public,
+            internal,
             metrics,
             router: http::public(Arc::clone(&context), layer),
             context,
@@ -127,6 +137,10 @@ impl Signaling {
         }
         for listener in self.public {
             serving.push(tokio::spawn(accept(listener, self.router.clone(), ended.clone())));
+        }
+        if let Some(socket) = self.internal {
+            let (context, router) = (Arc::clone(&self.context), self.router.clone());
+            serving.push(tokio::spawn(accept_internal(socket, context, router, ended.clone())));
         }
         if let Some(listener) = self.metrics {
             let router = http::metrics(Arc::clone(&self.context));
@@ -187,12 +201,12 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => {
-                open.spawn(serve_connection(stream, peer, router.clone(), stop.clone()));
+                // Signals are small and must not wait for each other.
+                let _ = stream.set_nodelay(true);
+                let from = Connection { peer, is_secure: false };
+                open.spawn(serve_connection(stream, from, router.clone(), stop.clone()));
             }
-            Err(error) => {
-                tracing::warn!(code = "accept_failed", %error, "a connection could not be accepted");
-                tokio::time::sleep(ACCEPT_AGAIN).await;
-            }
+            Err(error) => tell_and_rest(&error).await,
         }
     }
     drop(listener);
@@ -200,13 +214,46 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
     open.wait().await;
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, stop: CancellationToken) {
-    // Signals are small and must not wait for each other.
-    let _ = stream.set_nodelay(true);
+async fn accept_internal(
+    socket: InternalSocket,
+    context: Arc<Context>,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let open = TaskTracker::new();
+    while let Some(accepted) = stop.run_until_cancelled(socket.listener.accept()).await {
+        match accepted {
+            Ok((mut stream, _)) => {
+                let (context, router, stop) = (Arc::clone(&context), router.clone(), stop.clone());
+                open.spawn(async move {
+                    if let Some(ends) = internal_socket::whose(&mut stream, &context.metrics).await {
+                        let from = Connection { peer: ends.client, is_secure: true };
+                        serve_connection(stream, from, router, stop).await;
+                    }
+                });
+            }
+            Err(error) => tell_and_rest(&error).await,
+        }
+    }
+    drop(socket);
+    open.close();
+    open.wait().await;
+}
+
+async fn tell_and_rest(error: &io::Error) {
+    tracing::warn!(code = "accept_failed", %error, "a connection could not be accepted");
+    tokio::time::sleep(ACCEPT_AGAIN).await;
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    from: Connection,
+    router: Router,
+    stop: CancellationToken,
+) {
     let service = ServiceBuilder::new()
         .layer(MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            let address: PeerAddress = ConnectInfo(peer);
-            request.extensions_mut().insert(address);
+            request.extensions_mut().insert(from);
             request
         }))
         .service(router);
@@ -225,6 +272,6 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, router: Router, s
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, %peer, "connection ended");
+        tracing::debug!(%error, peer = %from.peer, "connection ended");
     }
 }

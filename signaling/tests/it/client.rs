@@ -1,8 +1,13 @@
 //! A server of the test's own.
 
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
 use serde_json::Value;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
     time::timeout,
 };
@@ -16,12 +21,19 @@ pub const KEY: &str = "an-api-key-of-thirty-two-bytes-or-more";
 
 pub struct Server {
     pub address: String,
+    pub internal: Option<PathBuf>,
+    metrics: Option<SocketAddr>,
     _stop: DropGuard,
     _folder: tempfile::TempDir,
 }
 
 impl Server {
     pub async fn start() -> Self {
+        Self::start_as(|_, _| {}).await
+    }
+
+    /// Starts with the configuration that `change` makes of the usual one and of the server's folder.
+    pub async fn start_as(change: impl FnOnce(&mut turnpike_config::Config, &Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("turnpike.toml");
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
@@ -57,11 +69,22 @@ impl Server {
         let loaded = turnpike_config::load(&request, &turnpike_config::Host::detect());
         let mut config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
         config.signaling.listen = vec!["127.0.0.1:0".parse().unwrap()];
+        change(&mut config, folder.path());
         let signaling = Signaling::bind(&config).await.unwrap();
         let address = signaling.listening().http[0].to_string();
+        let (internal, metrics) = (signaling.listening().internal.clone(), signaling.listening().metrics);
         let stop = CancellationToken::new();
         tokio::spawn(signaling.serve(CancellationToken::new(), stop.clone()));
-        Self { address, _stop: stop.drop_guard(), _folder: folder }
+        Self { address, internal, metrics, _stop: stop.drop_guard(), _folder: folder }
+    }
+
+    /// The text of its metrics.
+    pub async fn metrics(&self) -> String {
+        let mut stream = TcpStream::connect(self.metrics.unwrap()).await.unwrap();
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(SOON, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer
     }
 
     pub async fn connect(&self) -> Client {
@@ -71,9 +94,20 @@ impl Server {
 
 /// One request; its status and its JSON.
 pub async fn http(server: &Server, method: &str, path: &str, headers: &[&str], body: &str) -> (u16, Value) {
-    let mut stream = TcpStream::connect(&server.address).await.unwrap();
-    let mut request =
-        format!("{method} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", server.address);
+    let stream = TcpStream::connect(&server.address).await.unwrap();
+    http_over(stream, &server.address, method, path, headers, body).await
+}
+
+/// The same over a connection of the caller's, to the host of this name.
+pub async fn http_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    host: &str,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: &str,
+) -> (u16, Value) {
+    let mut request = format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n");
     for header in headers {
         request.push_str(&format!("{header}\r\n"));
     }

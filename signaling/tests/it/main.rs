@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, unreachable_pub)]
 
 mod client;
+mod internal;
 mod session;
 
 use serde_json::{Value, json};
