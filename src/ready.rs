@@ -13,6 +13,8 @@ pub(crate) struct Ready {
     udp: Option<String>,
     tcp: Option<String>,
     http: Option<String>,
+    /// The socket by which HTTPS comes to signaling.
+    internal: Option<String>,
     /// Where a browser finds the page.
     pub(crate) page: Option<String>,
     /// Where one on this machine finds it as well.
@@ -35,9 +37,12 @@ impl Ready {
             udp: relay.map(|relay| joined(&relay.udp)),
             tcp: relay.filter(|relay| !relay.tcp.is_empty()).map(|relay| joined(&relay.tcp)),
             http: signaling.map(|signaling| joined(&signaling.http)),
-            page: http.map(|http| page(config, http)),
+            internal: signaling
+                .and_then(|signaling| signaling.internal.as_ref())
+                .map(|path| path.display().to_string()),
+            page: http.map(|http| secure_page(config).unwrap_or_else(|| page(config, http))),
             local_page: http
-                .filter(|http| http.ip().is_unspecified())
+                .filter(|http| http.ip().is_unspecified() || config.tls.is_some() && http.ip().is_loopback())
                 .map(|http| url("localhost", http.port())),
             admin: relay.map(|relay| relay.admin_socket.display().to_string()),
             metrics_relay: relay.and_then(|relay| relay.metrics).map(|address| address.to_string()),
@@ -53,6 +58,7 @@ impl Ready {
             udp = self.udp,
             tcp = self.tcp,
             http = self.http,
+            internal = self.internal,
             page = self.page,
             admin = self.admin,
             metrics_relay = self.metrics_relay,
@@ -64,6 +70,21 @@ impl Ready {
 
 fn joined<T: Display>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// The page's URL over HTTPS, where that is on: by name where there is one.
+fn secure_page(config: &Config) -> Option<String> {
+    let tls = config.tls.as_ref()?;
+    let local_only = tls.listen.iter().all(|listener| listener.ip().is_loopback());
+    let host = match &config.node.domain {
+        Some(domain) => domain.clone(),
+        None if local_only => "localhost".to_owned(),
+        None => host(config.node.public_addresses().next()?.address),
+    };
+    Some(match tls.port() {
+        443 => format!("https://{host}/"),
+        port => format!("https://{host}:{port}/"),
+    })
 }
 
 /// The page's URL: by name where there is one, by `localhost` where only this machine can reach it.

@@ -50,7 +50,7 @@ pub(crate) fn resolve(
     let relay = relay::resolve(c, file.relay, &node, host, purpose);
     let tls = tls::resolve(c, file.tls, purpose);
     let signaling = signaling::resolve(c, file.signaling, tls.as_ref(), &node, purpose);
-    let ice = ice::resolve(c, file.ice, &node, &relay);
+    let ice = ice::resolve(c, file.ice, &node, &relay, tls.as_ref());
     let mint = signaling::mint(c, file.mint);
     let metrics = observe::metrics(c, file.metrics);
     let log = observe::log(c, file.log);

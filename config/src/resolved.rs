@@ -201,6 +201,14 @@ pub struct Tls {
     pub key_file: PathBuf,
 }
 
+impl Tls {
+    /// The port that clients are told of: that of HTTPS where it is one, else the first.
+    pub fn port(&self) -> u16 {
+        let ports = || self.listen.iter().map(SocketAddr::port);
+        ports().find(|port| *port == 443).or_else(|| ports().next()).unwrap_or(443)
+    }
+}
+
 /// Where the relayed addresses of one family are, seen from inside and from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RelayAddress {

@@ -31,7 +31,7 @@ impl Config {
         self.relay.relay_ipv6 = None;
         self.relay.drain_timeout = Duration::ZERO;
         self.relay.allow_peers.extend(local_peers(host));
-        (self.ice.stun_urls, self.ice.turn_urls) = auto_urls(None, &[local.into()], &self.relay.listen_udp);
+        (self.ice.stun_urls, self.ice.turn_urls) = auto_urls(None, &[local.into()], &self.relay, None);
     }
 }
 

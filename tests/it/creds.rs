@@ -35,7 +35,8 @@ fn creds_for_a_shell_are_accepted_by_the_relay() {
         let line = printed.lines().find_map(|line| line.strip_prefix(&format!("{name}='"))).unwrap();
         line.strip_suffix('\'').unwrap().to_owned()
     };
-    assert_eq!(value("TURN_URLS"), format!("turn:{}?transport=udp", node.site.turn));
+    let ways = ["udp", "tcp"].map(|transport| format!("turn:{}?transport={transport}", node.site.turn));
+    assert_eq!(value("TURN_URLS"), ways.join(" "));
     node.allocate_as(Credentials::new(value("TURN_USERNAME"), value("TURN_PASSWORD"))).unwrap();
 }
 

@@ -1,15 +1,24 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::authority;
-use crate::{Ice, IcePolicy, Node, Relay, check::Checker, raw, raw::Urls};
+use crate::{Ice, IcePolicy, Node, Relay, Tls, check::Checker, raw, raw::Urls};
 
-pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &Relay) -> Ice {
+/// Browsers take long to gather from more, and every TURN URL costs a client one allocation.
+const MOST_URLS: usize = 4;
+
+pub(super) fn resolve(
+    c: &mut Checker<'_>,
+    raw: raw::Ice,
+    node: &Node,
+    relay: &Relay,
+    tls: Option<&Tls>,
+) -> Ice {
     let policy_span = raw.policy.as_ref().map(toml::Spanned::span);
     let addresses: Vec<IpAddr> = node.public_addresses().map(|public| public.address).collect();
-    let auto = auto_urls(node.domain.as_deref(), &addresses, &relay.listen_udp);
+    let auto = auto_urls(node.domain.as_deref(), &addresses, relay, tls);
     let own_turn_urls = auto.1.clone();
     let is_auto = raw.urls.as_ref().is_none_or(|urls| matches!(urls.get_ref(), Urls::Word(_)));
-    if is_auto && own_turn_urls.is_empty() && !relay.listen_udp.is_empty() {
+    if is_auto && auto.0.is_empty() && !relay.listen_udp.is_empty() {
         let refusal = "has no listener of the family of this node's public address, so that clients can be told of \
                        none: add one, or write `ice.urls`";
         c.refuse("relay.listen_udp", None, refusal);
@@ -31,25 +40,32 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Ice, node: &Node, relay: &R
     Ice { own_relay: turn_urls == own_turn_urls, stun_urls, turn_urls, policy }
 }
 
-/// STUN and TURN URLs of this node: one each by name, or by address for each family that has a listener. There are no
-/// more, for every TURN URL costs a client one allocation.
+/// STUN and TURN URLs of this node: by name, or by address for each family that has a listener. TURN is given over UDP,
+/// TCP and, by name alone, TLS. There are no more than [`MOST_URLS`]: STUN by a second address gives way.
 pub(crate) fn auto_urls(
     domain: Option<&str>,
     addresses: &[IpAddr],
-    listen_udp: &[SocketAddr],
+    relay: &Relay,
+    tls: Option<&Tls>,
 ) -> (Vec<String>, Vec<String>) {
-    let first = listen_udp.first().map_or(3478, SocketAddr::port);
-    let by_address = |address: &IpAddr| {
-        let listener = listen_udp.iter().find(|listener| listener.is_ipv4() == address.is_ipv4())?;
-        Some(SocketAddr::new(*address, listener.port()).to_string())
+    let places = |listeners: &[SocketAddr]| -> Vec<String> {
+        let by_address = |address: &IpAddr| {
+            let listener = listeners.iter().find(|listener| listener.is_ipv4() == address.is_ipv4())?;
+            Some(SocketAddr::new(*address, listener.port()).to_string())
+        };
+        match (domain, listeners.first()) {
+            (Some(name), Some(first)) => vec![format!("{name}:{}", first.port())],
+            _ => addresses.iter().filter_map(by_address).collect(),
+        }
     };
-    let places: Vec<String> = match domain {
-        Some(name) => vec![format!("{name}:{first}")],
-        None => addresses.iter().filter_map(by_address).collect(),
-    };
-    let stun = places.iter().map(|place| format!("stun:{place}"));
-    let turn = places.iter().map(|place| format!("turn:{place}?transport=udp"));
-    (stun.collect(), turn.collect())
+    let udp = places(&relay.listen_udp);
+    let mut turn: Vec<String> = udp.iter().map(|place| format!("turn:{place}?transport=udp")).collect();
+    turn.extend(places(&relay.listen_tcp).first().map(|place| format!("turn:{place}?transport=tcp")));
+    if let (Some(name), Some(tls)) = (domain, tls) {
+        turn.push(format!("turns:{name}:{}?transport=tcp", tls.port()));
+    }
+    let stun = udp.iter().take(MOST_URLS.saturating_sub(turn.len()));
+    (stun.map(|place| format!("stun:{place}")).collect(), turn)
 }
 
 fn split(urls: &[String]) -> Result<(Vec<String>, Vec<String>), String> {

@@ -23,7 +23,8 @@ fn without_a_file_everything_lies_in_the_users_own_data_folder() {
         loaded.config.relay.listen_udp,
         ["0.0.0.0:3478", "[::]:3478"].map(|address| address.parse().unwrap())
     );
-    assert_eq!(loaded.config.ice.turn_urls, ["turn:198.18.0.1:3478?transport=udp"]);
+    let ways = ["turn:198.18.0.1:3478?transport=udp", "turn:198.18.0.1:3478?transport=tcp"];
+    assert_eq!(loaded.config.ice.turn_urls, ways);
 }
 
 #[test]
@@ -118,16 +119,46 @@ fn a_global_ipv6_address_of_an_interface_is_served_beside_ipv4() {
     let config = machine.load_text("").unwrap().config;
     assert_eq!(config.relay.relay_ipv4, relay_address("198.18.0.1", "198.18.0.1"));
     assert_eq!(config.relay.relay_ipv6, relay_address("2001:db8::1", "2001:db8::1"));
-    assert_eq!(config.ice.stun_urls, ["stun:198.18.0.1:3478", "stun:[2001:db8::1]:3478"]);
-    assert_eq!(
-        config.ice.turn_urls,
-        ["turn:198.18.0.1:3478?transport=udp", "turn:[2001:db8::1]:3478?transport=udp"]
-    );
-    let config = machine.load_text("[node]\ndomain = \"turn.example.org\"").unwrap().config;
-    assert_eq!(config.ice.turn_urls, ["turn:turn.example.org:3478?transport=udp"]);
+    assert_eq!(config.ice.stun_urls, ["stun:198.18.0.1:3478"], "four URLs are enough");
+    let ways = [
+        "198.18.0.1:3478?transport=udp",
+        "[2001:db8::1]:3478?transport=udp",
+        "198.18.0.1:3478?transport=tcp",
+    ];
+    assert_eq!(config.ice.turn_urls, ways.map(|way| format!("turn:{way}")));
 
-    let config = machine.load_text("[relay]\nlisten_udp = [\"198.18.0.1:4000\"]").unwrap().config;
-    assert_eq!(config.ice.turn_urls, ["turn:198.18.0.1:4000?transport=udp"], "clients need a listener");
+    let config = machine.load_text("[relay]\nlisten_tcp = []").unwrap().config;
+    assert_eq!(config.ice.stun_urls, ["stun:198.18.0.1:3478", "stun:[2001:db8::1]:3478"]);
+    assert_eq!(config.ice.turn_urls, ways[..2].iter().map(|way| format!("turn:{way}")).collect::<Vec<_>>());
+
+    let text = "[relay]\nlisten_udp = [\"198.18.0.1:4000\"]\nlisten_tcp = [\"[2001:db8::1]:4001\"]";
+    let config = machine.load_text(text).unwrap().config;
+    let ways = ["turn:198.18.0.1:4000?transport=udp", "turn:[2001:db8::1]:4001?transport=tcp"];
+    assert_eq!(config.ice.turn_urls, ways, "clients need a listener");
+}
+
+#[test]
+fn by_name_turn_is_given_over_udp_and_tcp_and_where_it_is_on_tls() {
+    let load = |listen: &str| {
+        let files = "mode = \"files\"\ncert_file = \"/c.pem\"\nkey_file = \"/k.pem\"";
+        let tls =
+            if listen.is_empty() { String::new() } else { format!("[tls]\n{files}\nlisten = [{listen}]") };
+        let text = format!("[node]\ndomain = \"turn.example.org\"\n{tls}\n");
+        Machine::new().with_own_secret().load_text(&text).unwrap().config.ice
+    };
+    let ice = load("");
+    assert_eq!(ice.stun_urls, ["stun:turn.example.org:3478"]);
+    let plain = ["turn:turn.example.org:3478?transport=udp", "turn:turn.example.org:3478?transport=tcp"];
+    assert_eq!(ice.turn_urls, plain);
+    for (listen, port) in
+        [("\"[::]:443\", \"[::]:5349\"", 443), ("\"[::]:5349\", \"[::]:443\"", 443), ("\"[::]:5349\"", 5349)]
+    {
+        let ice = load(listen);
+        assert_eq!(ice.stun_urls, ["stun:turn.example.org:3478"]);
+        assert_eq!(ice.turn_urls[..2], plain);
+        assert_eq!(ice.turn_urls[2..], [format!("turns:turn.example.org:{port}?transport=tcp")]);
+        assert!(ice.own_relay);
+    }
 }
 
 #[test]
@@ -138,7 +169,8 @@ fn each_family_can_be_left_out_but_not_both() {
     assert_eq!((relay.relay_ipv4.is_some(), relay.relay_ipv6), (true, None));
     let config = machine.load_text("[node]\npublic_ipv4 = \"none\"").unwrap().config;
     assert_eq!((config.relay.relay_ipv4, config.relay.relay_ipv6.is_some()), (None, true));
-    assert_eq!(config.ice.turn_urls, ["turn:[2001:db8::1]:3478?transport=udp"]);
+    let ways = ["turn:[2001:db8::1]:3478?transport=udp", "turn:[2001:db8::1]:3478?transport=tcp"];
+    assert_eq!(config.ice.turn_urls, ways);
     machine.host.addresses.remove(0);
     assert_eq!(machine.load_text("").unwrap().config.relay.relay_ipv4, None, "a machine of IPv6 alone");
 
@@ -165,7 +197,8 @@ fn this_machine_alone_is_served_whatever_the_file_says() {
     assert_eq!(config.signaling.listen, ["127.0.0.1:8080".parse().unwrap()]);
     assert_eq!(config.relay.relay_ipv4, relay_address("127.0.0.1", "127.0.0.1"));
     assert_eq!(config.relay.relay_ipv6, None);
-    assert_eq!(config.ice.turn_urls, ["turn:127.0.0.1:4000?transport=udp"]);
+    let ways = ["turn:127.0.0.1:4000?transport=udp", "turn:127.0.0.1:4001?transport=tcp"];
+    assert_eq!(config.ice.turn_urls, ways);
     assert!(config.relay.drain_timeout.is_zero());
     for network in ["127.0.0.0/8", "192.168.0.0/16", "127.0.0.1/32", "198.18.0.1/32"] {
         assert!(config.relay.allow_peers.contains(&network.parse().unwrap()), "{network}");
