@@ -1,4 +1,4 @@
-//! The committed table is what a run prints. `UPDATE_SCORES=1` writes it anew.
+//! The table in relay/README.md is what a run prints. `UPDATE_SCORES=1` writes it anew.
 
 use std::{env, fs, path::PathBuf};
 
@@ -10,6 +10,9 @@ use crate::{
     turnpike::Turnpike,
 };
 
+/// What stands around the table.
+const START: &str = "<!-- scores -->\n";
+const END: &str = "<!-- end of scores -->";
 /// Ports of a server that is run out of them.
 const SMALL: u16 = 16;
 /// Options that bring coturn closer to the RFCs than its defaults do.
@@ -78,10 +81,13 @@ fn the_committed_scores_are_what_a_run_gives() {
         println!("{}", run.table(false));
     }
     let text = markdown(&columns);
-    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("SCORES.md");
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let page = fs::read_to_string(&file).unwrap();
+    let (before, rest) = page.split_once(START).expect("the page has the mark of the scores");
+    let (committed, after) = rest.split_once(END).expect("the scores end at a mark");
     if env::var_os("UPDATE_SCORES").is_some() {
-        fs::write(&file, &text).unwrap();
+        fs::write(&file, format!("{before}{START}{text}{END}{after}")).unwrap();
+        return;
     }
-    let committed = fs::read_to_string(&file).unwrap();
-    assert_eq!(rows(&text), rows(&committed), "if that is right, write the file anew: UPDATE_SCORES=1");
+    assert_eq!(rows(&text), rows(committed), "if that is right, write the page anew: UPDATE_SCORES=1");
 }
