@@ -12,6 +12,7 @@ use turnpike_config::Config;
 pub(crate) struct Ready {
     udp: Option<String>,
     tcp: Option<String>,
+    tls: Option<String>,
     http: Option<String>,
     /// The socket by which HTTPS comes to signaling.
     internal: Option<String>,
@@ -36,6 +37,7 @@ impl Ready {
         Self {
             udp: relay.map(|relay| joined(&relay.udp)),
             tcp: relay.filter(|relay| !relay.tcp.is_empty()).map(|relay| joined(&relay.tcp)),
+            tls: relay.filter(|relay| !relay.tls.is_empty()).map(|relay| joined(&relay.tls)),
             http: signaling.map(|signaling| joined(&signaling.http)),
             internal: signaling
                 .and_then(|signaling| signaling.internal.as_ref())
@@ -57,6 +59,7 @@ impl Ready {
         tracing::info!(
             udp = self.udp,
             tcp = self.tcp,
+            tls = self.tls,
             http = self.http,
             internal = self.internal,
             page = self.page,

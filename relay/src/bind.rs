@@ -43,6 +43,8 @@ pub struct Listening {
     pub udp: Vec<SocketAddr>,
     /// The same over TCP.
     pub tcp: Vec<SocketAddr>,
+    /// The same over TLS, and HTTPS.
+    pub tls: Vec<SocketAddr>,
     /// The admin API.
     pub admin_socket: PathBuf,
     /// `/metrics`, `/healthz`, `/readyz`.
@@ -77,12 +79,15 @@ impl Relay {
         let mut listeners: Vec<Listeners> = (0..shards).map(|_| Listeners::default()).collect();
         let udp = open_udp(&config.relay.listen_udp, &mut listeners)?;
         let tcp = open_streams(Transport::Tcp, &config.relay.listen_tcp, &mut listeners)?;
+        let secure = config.tls.as_ref().map_or(&[][..], |tls| &tls.listen);
+        let secure = open_streams(Transport::Tls, secure, &mut listeners)?;
         check_relay_addresses(config)?;
         let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
         let (front_door, reception) = front_door(config).unzip();
         let visitors = if front_door.is_some() { config.signaling.max_sockets } else { 0 };
-        host::raise_open_files(config.relay.max_allocations, !tcp.is_empty(), visitors);
+        let has_streams = !(tcp.is_empty() && secure.is_empty());
+        host::raise_open_files(config.relay.max_allocations, has_streams, visitors);
         host::warn_of_shared_ports(config.relay.port_range);
 
         let clock = Clock::start();
@@ -113,6 +118,7 @@ impl Relay {
         let listening = Listening {
             udp: udp.clone(),
             tcp: tcp.clone(),
+            tls: secure.clone(),
             admin_socket: admin_path.path().to_owned(),
             metrics: metrics_address,
         };
@@ -121,6 +127,7 @@ impl Relay {
             name: config.node.name.clone(),
             udp,
             tcp,
+            tls: secure,
             shards: handles,
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),

@@ -83,11 +83,7 @@ impl FrontDoor {
     }
 
     /// Takes a visitor in without waiting. One that finds no place is counted and given back.
-    #[allow(
-        dead_code,
-        clippy::result_large_err,
-        reason = "the listeners of TLS connections give what they own"
-    )]
+    #[allow(clippy::result_large_err, reason = "the listeners of TLS connections give what they own")]
     pub(crate) fn try_admit(&self, visitor: Visitor) -> Result<(), Visitor> {
         let refused = |outcome, visitor| {
             self.ledger.ended(outcome);

@@ -28,6 +28,7 @@ use turnpike_relay_api::{
     target::Target,
 };
 
+pub(crate) use self::streams::Handshake;
 use self::{
     outbox::{Account, Exit, Outbox, Side},
     streams::{StreamListener, Streams},
@@ -234,6 +235,7 @@ impl Shard {
         while !self.stopped {
             self.wait();
             self.now = self.node.clock.now();
+            self.streams.begin_turn();
             self.read_sockets();
             self.read_rings();
             if self.now.mono >= self.server.poll_timeout() {
@@ -367,6 +369,7 @@ impl Shard {
         let snapshot = Snapshot {
             connections: self.streams.count(),
             refused_connections: self.streams.refused,
+            handshakes: self.streams.handshakes.clone(),
             ..Snapshot::take(&self.server, &self.ended, self.now.mono)
         };
         self.node.board.publish(self.id, snapshot);

@@ -3,6 +3,7 @@
 
 mod admission;
 mod ports;
+mod rarely;
 mod reservations;
 mod shares;
 mod sources;
@@ -19,6 +20,7 @@ use turnpike_proto::{PortRequest, RelayRefused, RelayRequest};
 use self::{
     admission::{Admission, NodePermit, SubjectPermit},
     ports::{BindError, BoundPort, PortPool},
+    rarely::Rarely,
     reservations::{Reservations, Reserved},
     shares::SharesTable,
     sources::Sources,
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     ports: Arc<PortPool>,
     reservations: Reservations,
     sources: Arc<Sources>,
+    /// That there are no files for connections.
+    pub(crate) files_told: Rarely,
 }
 
 /// An admitted allocation's relay socket. Dropping it closes the socket, then frees the port, then the places.
@@ -92,6 +96,7 @@ impl Shared {
             ports: Arc::new(PortPool::new(limits.bound, limits.ports)),
             reservations: Reservations::default(),
             sources: Arc::new(Sources::default()),
+            files_told: Rarely::default(),
         }
     }
 

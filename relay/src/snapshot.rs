@@ -6,8 +6,10 @@ use std::{
     time::Duration,
 };
 
-use turnpike_proto::{Counters, FiveTuple, Label as _, Server, Transport};
+use turnpike_proto::{Counters, FiveTuple, Label as _, Server, Tally, Transport};
 use turnpike_relay_api::admin::Traffic;
+
+use crate::shard::Handshake;
 
 /// An IP family, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +75,7 @@ pub(crate) struct Snapshot {
     pub(crate) connections: [u64; 3],
     /// Connections that were closed at once, for their source had too many.
     pub(crate) refused_connections: u64,
+    pub(crate) handshakes: Tally<Handshake>,
 }
 
 impl Snapshot {
@@ -113,6 +116,7 @@ impl Snapshot {
             *mine += theirs;
         }
         self.refused_connections += other.refused_connections;
+        self.handshakes.add(&other.handshakes);
     }
 }
 

@@ -73,7 +73,6 @@ impl Tls {
     }
 
     /// What a new connection is served with.
-    #[allow(dead_code, reason = "the listeners of TLS connections take it")]
     pub(crate) fn current(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.in_use.load().config)
     }

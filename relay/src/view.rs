@@ -34,6 +34,7 @@ pub(crate) struct View {
     pub(crate) name: String,
     pub(crate) udp: Vec<SocketAddr>,
     pub(crate) tcp: Vec<SocketAddr>,
+    pub(crate) tls: Vec<SocketAddr>,
     pub(crate) shards: Vec<Handle>,
     pub(crate) draining: AtomicBool,
     /// It drains in order to end.
@@ -79,6 +80,7 @@ impl View {
             advertised_ipv4: self.node.shared.limits.advertised.to_string(),
             listen_udp: self.udp.clone(),
             listen_tcp: self.tcp.clone(),
+            listen_tls: self.tls.clone(),
             shards: self.shards.len(),
             allocations: snapshot.total_allocations(),
             allocations_limit: self.node.shared.limits.allocations as u64,

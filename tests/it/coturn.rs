@@ -8,7 +8,7 @@ use std::{
 
 use turnpike_relay_api::admin::{STATUS, Status};
 
-use crate::node::{Node, SECRET};
+use crate::node::{Node, SECRET, Site};
 
 const CLIENTS: u64 = 2;
 const MESSAGES: u64 = 20;
@@ -63,10 +63,30 @@ fn tcp_client_to_client_loses_nothing() {
     assert_all_arrive(&relay(), &["-t", "-y"]);
 }
 
+/// The same relay with TLS.
+fn secure_relay() -> Node {
+    let keys = "allow_peers = [\"127.0.0.1/32\"]\nrfc5766_channel_numbers = true";
+    Site::new(Ipv4Addr::LOCALHOST, keys).with_tls().start("relay")
+}
+
+#[test]
+fn tls_through_channels_loses_nothing() {
+    let mut node = secure_relay();
+    let peer = Peer::start(&mut node);
+    assert_all_arrive(&node, &["-t", "-S", "-e", "127.0.0.1", "-r", &peer.port()]);
+}
+
+#[test]
+fn tls_client_to_client_through_send_indications_loses_nothing() {
+    assert_all_arrive(&secure_relay(), &["-t", "-S", "-y", "-s"]);
+}
+
 /// Runs `turnutils_uclient` at one message each 5 ms a client, and compares with the relay's own count.
 fn assert_all_arrive(node: &Node, options: &[&str]) {
+    let is_tls = options.contains(&"-S");
+    let port = if is_tls { node.site.tls.unwrap().port() } else { node.site.turn.port() };
     let output = Command::new("turnutils_uclient")
-        .args(["-u", "alice", "-W", SECRET, "-p", &node.site.turn.port().to_string()])
+        .args(["-u", "alice", "-W", SECRET, "-p", &port.to_string()])
         .args(["-m", &CLIENTS.to_string(), "-n", &MESSAGES.to_string(), "-z", "5"])
         .args(options)
         .arg("127.0.0.1")

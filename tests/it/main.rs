@@ -17,6 +17,7 @@ mod run;
 #[path = "../../signaling/tests/it/session.rs"]
 #[allow(unreachable_pub, dead_code)]
 mod session;
+mod stalled;
 mod start;
 mod stop;
 mod turn_crate;

@@ -12,10 +12,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use turnpike_turn_client::{
-    AllocateOptions, Allocation, Connection, Credentials, Endpoint, Error, Transport,
+    AllocateOptions, Allocation, Connection, Credentials, Endpoint, Error, TlsClient, Transport,
 };
 
-use crate::{http, lines::Lines, ports::Ports};
+use crate::{
+    authority::{Authority, DOMAIN},
+    http,
+    lines::Lines,
+    ports::Ports,
+};
 
 pub(crate) const SECRET: &str = "a secret that the tests share, of 32 bytes and more";
 
@@ -27,6 +32,8 @@ pub(crate) struct Site {
     pub(crate) http: SocketAddr,
     pub(crate) relay_metrics: SocketAddr,
     pub(crate) signaling_metrics: SocketAddr,
+    /// Where TLS is served, if it is.
+    pub(crate) tls: Option<SocketAddr>,
 }
 
 impl Site {
@@ -49,7 +56,21 @@ impl Site {
         );
         fs::write(folder.path().join("turnpike.toml"), config).unwrap();
         fs::write(folder.path().join("secret"), SECRET).unwrap();
-        Self { folder, ports, turn, http, relay_metrics, signaling_metrics }
+        Self { folder, ports, turn, http, relay_metrics, signaling_metrics, tls: None }
+    }
+
+    /// The same with TLS, by a certificate of an authority of its own.
+    pub(crate) fn with_tls(mut self) -> Self {
+        let tls = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.listener()));
+        Authority::new().sign(self.folder.path(), &[DOMAIN]);
+        let config = fs::read_to_string(self.config()).unwrap();
+        let config = config.replace("[node]\n", &format!("[node]\ndomain = \"{DOMAIN}\"\n"));
+        let keys = format!(
+            "mode = \"files\"\nlisten = [\"{tls}\"]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\""
+        );
+        fs::write(self.config(), format!("{config}\n[tls]\n{keys}\n")).unwrap();
+        self.tls = Some(tls);
+        self
     }
 
     pub(crate) fn config(&self) -> PathBuf {
@@ -65,22 +86,20 @@ impl Site {
 
     /// Starts a service and waits until it is ready.
     pub(crate) fn start(self, service: &str) -> Node {
-        let (process, log, ready) = self.spawn(service);
+        let command = self.command(&[service]);
+        self.start_by(command)
+    }
+
+    /// The same by a command of the test's own.
+    pub(crate) fn start_by(self, command: Command) -> Node {
+        let (process, log, ready) = spawn(command);
         Node { process, site: self, log, ready }
     }
 
     /// Starts one service of several.
     pub(crate) fn start_beside(&self, service: &str) -> Service {
-        let (process, log, _) = self.spawn(service);
+        let (process, log, _) = spawn(self.command(&[service]));
         Service { process, _log: log }
-    }
-
-    fn spawn(&self, service: &str) -> (Child, Lines, Value) {
-        let mut command = self.command(&[service]);
-        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Lines::of(process.stderr.take().unwrap());
-        let ready = log.wait_for("ready");
-        (process, log, ready)
     }
 
     /// The JSON that the admin socket gives at this path.
@@ -88,15 +107,28 @@ impl Site {
         serde_json::from_str(&http::get_unix(&self.folder.path().join("relay.sock"), path)).unwrap()
     }
 
-    fn connect(&self) -> Connection {
-        let (server, local) = (self.turn, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let endpoint = Endpoint { server, transport: Transport::Udp, tls: None, bind: Some(local) };
-        Connection::open(&endpoint).unwrap()
+    fn connect_over(&self, transport: Transport) -> Connection {
+        let server = match transport {
+            Transport::Udp | Transport::Tcp => self.turn,
+            Transport::Tls => self.tls.expect("the site has TLS"),
+        };
+        let tls = Some(TlsClient::unverified(DOMAIN).unwrap());
+        let bind = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        Connection::open(&Endpoint { server, transport, tls, bind }).unwrap()
     }
 
     pub(crate) fn allocate_as(&self, credentials: Credentials) -> Result<Allocation, Error> {
-        Allocation::open(self.connect(), credentials, None, &AllocateOptions::default())
+        let connection = self.connect_over(Transport::Udp);
+        Allocation::open(connection, credentials, None, &AllocateOptions::default())
     }
+}
+
+/// Starts a process, and waits until it is ready.
+fn spawn(mut command: Command) -> (Child, Lines, Value) {
+    let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let log = Lines::of(process.stderr.take().unwrap());
+    let ready = log.wait_for("ready");
+    (process, log, ready)
 }
 
 /// The binary, whatever the tests' own environment says about it.
@@ -148,6 +180,19 @@ impl Node {
     /// The JSON that the admin socket gives at this path.
     pub(crate) fn admin<T: serde::de::DeserializeOwned>(&self, path: &str) -> T {
         self.site.admin(path)
+    }
+
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    pub(crate) fn connect(&self) -> Connection {
+        self.connect_over(Transport::Udp)
+    }
+
+    pub(crate) fn connect_over(&self, transport: Transport) -> Connection {
+        self.site.connect_over(transport)
     }
 
     pub(crate) fn allocate_as(&self, credentials: Credentials) -> Result<Allocation, Error> {

@@ -41,6 +41,8 @@ pub struct Status {
     pub listen_udp: Vec<SocketAddr>,
     /// Bound TCP listeners.
     pub listen_tcp: Vec<SocketAddr>,
+    /// Bound TLS listeners.
+    pub listen_tls: Vec<SocketAddr>,
     /// Worker threads.
     pub shards: usize,
     /// Live allocations.

@@ -102,6 +102,11 @@ impl Epoll {
         Ok(epoll::modify(&self.fd, socket, EventData::new_u64(token.pack()), watch.flags())?)
     }
 
+    /// Watches an added socket no longer.
+    pub(crate) fn remove(&self, socket: impl AsFd) -> io::Result<()> {
+        Ok(epoll::delete(&self.fd, socket)?)
+    }
+
     /// Waits until something is ready or the time, rounded up to a millisecond, has passed.
     pub(crate) fn wait(&self, ready: &mut Ready, timeout: Duration) -> io::Result<()> {
         let milliseconds = timeout.as_nanos().div_ceil(1_000_000) as i64;

@@ -125,6 +125,11 @@ impl Inbox {
         slot
     }
 
+    /// Gives the slot that was taken last back, unused.
+    pub(crate) fn untake(&mut self) {
+        self.used -= 1;
+    }
+
     /// The whole buffer of a slot that was taken.
     pub(crate) fn buffer(&mut self, slot: usize) -> &mut [u8] {
         &mut self.bytes[slot * STRIDE..][..Self::CAPACITY]

@@ -278,6 +278,13 @@ pub(crate) static TABLE: &[Row] = &[
         samples: |reading| reading.tls.iter().flat_map(|tls| one(tls.reloaded_at)).collect(),
     },
     Row {
+        name: "turnpike_tls_handshakes_total",
+        kind: Kind::Counter,
+        help: "TLS handshakes of clients, of TURN and of HTTPS; failed: by an error, or the client went away.",
+        labels: &["result"],
+        samples: |reading| tally(&reading.total.handshakes),
+    },
+    Row {
         name: "turnpike_draining",
         kind: Kind::Gauge,
         help: "1 while new allocations are refused and live ones served.",

@@ -3,30 +3,66 @@
 mod channel;
 mod queue;
 mod rest;
+mod sending;
 mod stream;
 
-use std::{collections::HashMap, net::SocketAddr, ops::Range, time::Duration};
+use std::{
+    collections::HashMap,
+    net::{SocketAddr, TcpStream},
+    ops::Range,
+    time::Duration,
+};
 
 use socket2::Socket;
 use turnpike_proto::{
-    AllocationKey, DropReason, FiveTuple, Frame, Label as _, Server, Transport, next_frame,
+    AllocationKey, DropReason, FiveTuple, Frame, Label, Server, Tally, Transport, next_frame,
 };
 
-use self::stream::{Read, Stream};
+use self::{
+    channel::Channel,
+    stream::{Read, Stage, Stream},
+};
 use super::{
-    Shard,
+    Node, Shard,
     outbox::{Exit, Group},
 };
-use crate::io::{Accepted, Epoll, NoConnection, Token, Watch, accept};
+use crate::{
+    front_door::Visitor,
+    io::{Accepted, Epoll, NoConnection, Token, Watch, accept},
+};
 
 /// Most connections that one listener gives in a turn.
 const ACCEPTS: usize = 64;
 /// How long a listener rests when there is no file for its connections.
 const REST: Duration = Duration::from_secs(1);
-/// How often the operator is told so.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Reads of TLS handshakes in a turn, whose cryptography must not keep calls waiting.
+const HANDSHAKES: usize = 4;
 /// What may be in hand before the next connection is read: one gives up to some thousand messages.
 const IN_HAND: usize = 2_048;
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Handshake {
+    Ok,
+    Failed,
+    Timeout,
+}
+
+impl Label for Handshake {
+    const ALL: &'static [Self] = &[Self::Ok, Self::Failed, Self::Timeout];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Timeout => "timeout",
+        }
+    }
+}
 
 /// A listener for connections.
 pub(super) struct StreamListener {
@@ -52,15 +88,21 @@ pub(super) struct Streams {
     ended: Vec<u32>,
     /// Slots of connections that a write has failed on.
     broken: Vec<u32>,
-    told_of_files: Option<Duration>,
     /// Connections that were closed at once, for their source had too many.
     pub(super) refused: u64,
+    pub(super) handshakes: Tally<Handshake>,
+    /// Reads of handshakes that are left in this turn.
+    handshakes_left: usize,
 }
 
 impl Streams {
     /// The connection of a client that has not ended.
     pub(super) fn find(&self, five_tuple: &FiveTuple) -> Option<u32> {
         self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    pub(super) fn begin_turn(&mut self) {
+        self.handshakes_left = HANDSHAKES;
     }
 
     /// How many there are, by transport.
@@ -174,9 +216,11 @@ impl Shard {
     /// Closes ended connections. Nothing that this turn knows of refers to their slots any more.
     pub(super) fn close_streams(&mut self) {
         while let Some(slot) = self.streams.ended.pop() {
-            let Some(mut stream) = self.streams.slots[slot as usize].take() else { continue };
-            stream.count_segments(&mut self.server);
-            (0..stream.waiting()).for_each(|_| self.server.dropped(DropReason::SendFailed));
+            if let Some(mut stream) = self.streams.slots[slot as usize].take() {
+                stream.say_goodbye(&mut self.server);
+                stream.count_segments(&mut self.server);
+                (0..stream.waiting()).for_each(|_| self.server.dropped(DropReason::SendFailed));
+            }
             self.streams.free.push(slot);
         }
     }
@@ -188,6 +232,9 @@ impl Shard {
             let Some(stream) = self.streams.live(slot) else { continue };
             stream.sample(&mut self.server);
             if stream.is_overdue(now) {
+                if stream.stage() == Stage::Handshake {
+                    self.streams.handshakes.count(Handshake::Timeout);
+                }
                 self.end_stream(slot);
             }
         }
@@ -207,7 +254,8 @@ impl Shard {
             return;
         };
         let five_tuple = FiveTuple { transport, client, server };
-        let slot = self.streams.insert(Stream::new(socket, five_tuple, permit, self.now.mono));
+        let Some(channel) = channel(&self.node, transport, socket) else { return };
+        let slot = self.streams.insert(Stream::new(channel, five_tuple, permit, self.now.mono));
         let stream = self.streams.live(slot).expect("it was just put there");
         if let Err(error) = self.epoll.add(stream.socket(), Token::Stream(slot)) {
             tracing::debug!(%error, %client, "a connection cannot be watched");
@@ -216,16 +264,73 @@ impl Shard {
     }
 
     fn read_stream(&mut self, slot: u32) {
-        let place = self.inbox.take();
         let Some(stream) = self.streams.live(slot) else { return };
-        match stream.read(self.inbox.buffer(place), &mut self.server) {
-            Read::Bytes(len) => {
+        stream.begin_turn();
+        if stream.stage() == Stage::Handshake {
+            let left = self.streams.handshakes_left;
+            if left == 0 {
+                return;
+            }
+            self.streams.handshakes_left = left - 1;
+        }
+        while self.read_once(slot) {
+            if self.inbox.room() == 0 {
+                self.flush();
+            }
+        }
+        // What the handshake or a key update answers may wait for room.
+        self.streams.after_sending(slot, &self.epoll);
+    }
+
+    /// Whether another read may give more.
+    fn read_once(&mut self, slot: u32) -> bool {
+        let Some(stream) = self.streams.live(slot) else { return false };
+        let place = self.inbox.take();
+        let before = stream.stage();
+        let read = stream.read(self.inbox.buffer(place), self.now.mono, &mut self.server);
+        let (stage, has_more) = (stream.stage(), stream.has_more());
+        if before == Stage::Handshake && (stage != before || read == Read::End) {
+            let result = if stage == before { Handshake::Failed } else { Handshake::Ok };
+            self.streams.handshakes.count(result);
+        }
+        let len = match read {
+            Read::Bytes(len) => len,
+            Read::Part | Read::Nothing => 0,
+            Read::End => {
+                self.end_stream(slot);
+                return false;
+            }
+        };
+        if stage == Stage::Http {
+            let early = self.inbox.buffer(place)[..len].to_vec();
+            self.inbox.untake();
+            self.hand_over(slot, early);
+            return false;
+        }
+        match len {
+            0 => self.inbox.untake(),
+            len => {
                 self.inbox.fill(place, len);
                 self.handle_messages(slot, place, len);
             }
-            Read::Part | Read::Nothing => {}
-            Read::End => self.end_stream(slot),
         }
+        has_more
+    }
+
+    /// Gives a connection that speaks HTTP away: the shard knows nothing of it from then on.
+    fn hand_over(&mut self, slot: u32, early: Vec<u8>) {
+        let Some(mut stream) = self.streams.slots[slot as usize].take() else { return };
+        let FiveTuple { client, server, .. } = stream.five_tuple;
+        self.streams.by_five_tuple.remove(&stream.five_tuple);
+        self.streams.ended.push(slot);
+        stream.count_segments(&mut self.server);
+        let removed = self.epoll.remove(stream.socket());
+        let (Some(door), Some((socket, tls)), Ok(())) = (&self.node.front_door, stream.into_tls(), removed)
+        else {
+            return self.server.dropped(DropReason::Framing);
+        };
+        // The door counts whom it does not let in.
+        let _ = door.try_admit(Visitor { socket, tls, early, client, server });
     }
 
     /// Handles the messages of a slot of the inbox, and keeps the beginning of the next one.
@@ -236,7 +341,7 @@ impl Shard {
             let bytes = &self.inbox.bytes(place)[start..len];
             match next_frame(bytes) {
                 Frame::Whole(message) if message <= stream.longest() => {
-                    stream.spoke = true;
+                    stream.speaks();
                     let five_tuple = stream.five_tuple;
                     let range: Range<usize> = start..start + message;
                     start = range.end;
@@ -272,8 +377,7 @@ impl Shard {
         if self.epoll.watch(&listener.socket, Token::StreamListener(place as u32), Watch::Nothing).is_ok() {
             listener.resting = Some(now + REST);
         }
-        if self.streams.told_of_files.is_none_or(|told| now >= told + TELL_EVERY) {
-            self.streams.told_of_files = Some(now);
+        if self.node.shared.files_told.is_due(now) {
             let address = listener.socket.local_addr().ok().and_then(|address| address.as_socket());
             tracing::warn!(
                 %error,
@@ -283,4 +387,15 @@ impl Shard {
             );
         }
     }
+}
+
+fn channel(node: &Node, transport: Transport, socket: TcpStream) -> Option<Channel> {
+    if transport != Transport::Tls {
+        return Some(Channel::plain(socket));
+    }
+    let tls = node.tls.as_ref().expect("there are TLS listeners where there is a certificate");
+    let channel = Channel::secure(socket, tls.current());
+    channel
+        .inspect_err(|error| tracing::error!(code = "tls_settings", %error, "a TLS client was turned away"))
+        .ok()
 }

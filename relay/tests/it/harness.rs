@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use turnpike_config::{Config, Host, MissingSecret, RelayAddress, Request};
+use turnpike_config::{Config, Host, MissingSecret, RelayAddress, Request, Tls};
 use turnpike_relay::{Listening, Summary};
 use turnpike_relay_api::{
     admin::{SESSIONS, STATUS, Session, Sessions, Status},
@@ -60,6 +60,18 @@ pub(crate) fn config(folder: &Path) -> Config {
     config.relay.listen_tcp = vec![any_port];
     config.metrics.relay_listen = Some(any_port);
     config
+}
+
+/// Serves TLS as well, with a certificate that its own key has signed.
+pub(crate) fn with_tls(config: &mut Config) {
+    let folder = config.node.state_dir.parent().unwrap();
+    let (cert_file, key_file) = (folder.join("cert.pem"), folder.join("key.pem"));
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(&cert_file, own.cert.pem()).unwrap();
+    fs::write(&key_file, own.signing_key.serialize_pem()).unwrap();
+    let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    config.tls = Some(Tls { listen, cert_file, key_file });
+    config.signaling.internal_socket = Some(config.node.state_dir.join("signaling.sock"));
 }
 
 /// A loopback address that no other process binds relay ports on.
@@ -114,6 +126,11 @@ impl Server {
     /// Where clients connect to.
     pub(crate) fn tcp_address(&self) -> SocketAddr {
         self.listening.tcp[0]
+    }
+
+    /// Where clients of TLS connect to.
+    pub(crate) fn tls_address(&self) -> SocketAddr {
+        self.listening.tls[0]
     }
 
     pub(crate) fn drain(&self) {

@@ -16,6 +16,7 @@ mod metrics;
 mod oracle;
 mod peer_policy;
 mod revoke;
+mod secure;
 mod sources;
 mod start;
 mod streams;

@@ -21,7 +21,7 @@ use crate::{
 
 const LENGTHS: [usize; 9] = [0, 1, 3, 4, 160, 1_200, 1_472, 9_000, 60_000];
 
-fn credentials(subject: &str) -> Credentials {
+pub(crate) fn credentials(subject: &str) -> Credentials {
     let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     Credentials::mint(SECRET, now + 3_600, subject)
 }
@@ -42,38 +42,38 @@ fn allocated(server: &Server, subject: &str) -> Allocation {
     allocate_over(&connect(server), subject)
 }
 
-fn peer() -> UdpSocket {
+pub(crate) fn peer() -> UdpSocket {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
 }
 
-fn receive(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+pub(crate) fn receive(peer: &UdpSocket) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_536];
     let (len, from) = peer.recv_from(&mut buffer).unwrap();
     buffer.truncate(len);
     (buffer, from)
 }
 
-fn payload(len: usize, seed: usize) -> Vec<u8> {
+pub(crate) fn payload(len: usize, seed: usize) -> Vec<u8> {
     (0..len).map(|nth| (nth * 31 + seed) as u8).collect()
 }
 
-fn padded(mut message: Vec<u8>) -> Vec<u8> {
+pub(crate) fn padded(mut message: Vec<u8>) -> Vec<u8> {
     message.resize(message.len().next_multiple_of(4), 0);
     message
 }
 
-async fn session(server: &Server, subject: &str) -> Option<Session> {
+pub(crate) async fn session(server: &Server, subject: &str) -> Option<Session> {
     server.sessions().await.into_iter().find(|session| session.subject == subject)
 }
 
-async fn until_gone(server: &Server, subject: &str) {
+pub(crate) async fn until_gone(server: &Server, subject: &str) {
     let wait = async { while session(server, subject).await.is_some() {} };
     tokio::time::timeout(PATIENCE, wait).await.expect("the allocation stays");
 }
 
-fn relay_both_ways(allocation: &mut Allocation, peer: &UdpSocket, channel: Option<u16>) {
+pub(crate) fn relay_both_ways(allocation: &mut Allocation, peer: &UdpSocket, channel: Option<u16>) {
     let address = peer.local_addr().unwrap();
     for (nth, len) in LENGTHS.into_iter().enumerate() {
         let (there, back) = (payload(len, nth), payload(len, nth + 100));
@@ -148,13 +148,13 @@ async fn a_binding_is_answered_over_tcp() {
 }
 
 /// A bit of everything that a client sends, with what the peer and the client have to get from it.
-struct Everything {
-    bytes: Vec<u8>,
+pub(crate) struct Everything {
+    pub(crate) bytes: Vec<u8>,
     to_peer: Vec<Vec<u8>>,
     binding: Writer,
 }
 
-fn everything(number: u16, peer: SocketAddr) -> Everything {
+pub(crate) fn everything(number: u16, peer: SocketAddr) -> Everything {
     let binding = Writer::request(method::BINDING);
     let indication = Writer::indication(method::SEND).peer(peer).data(b"by indication");
     let bytes = [
@@ -170,13 +170,21 @@ fn everything(number: u16, peer: SocketAddr) -> Everything {
 }
 
 impl Everything {
-    fn assert_arrived(&self, peer: &UdpSocket, stream: &mut TcpStream, what: &str) {
+    pub(crate) fn assert_arrived(&self, peer: &UdpSocket, stream: &mut impl std::io::Read, what: &str) {
+        self.assert_relayed(peer, what);
+        let mut answer = [0; 32];
+        stream.read_exact(&mut answer).unwrap();
+        self.assert_answered(&answer, what);
+    }
+
+    pub(crate) fn assert_relayed(&self, peer: &UdpSocket, what: &str) {
         for expected in &self.to_peer {
             assert_eq!(&receive(peer).0, expected, "{what}");
         }
-        let mut answer = [0; 32];
-        stream.read_exact(&mut answer).unwrap();
-        assert_eq!(Message::read(&answer[..]).unwrap().transaction(), self.binding.transaction(), "{what}");
+    }
+
+    pub(crate) fn assert_answered(&self, answer: &[u8], what: &str) {
+        assert_eq!(Message::read(answer).unwrap().transaction(), self.binding.transaction(), "{what}");
     }
 }
 
@@ -222,7 +230,7 @@ async fn a_stream_in_random_pieces_is_understood_and_one_in_single_bytes_too() {
 }
 
 /// Reads to the end; an orderly one or a reset.
-fn ends(stream: &mut TcpStream) -> bool {
+pub(crate) fn ends(stream: &mut impl std::io::Read) -> bool {
     let mut buffer = [0; 4_096];
     loop {
         match stream.read(&mut buffer) {

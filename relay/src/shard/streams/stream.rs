@@ -1,12 +1,10 @@
 //! One connection of a client.
 
-use std::{
-    io::{self, IoSlice},
-    net::TcpStream,
-    time::Duration,
-};
+use std::{io, net::TcpStream, time::Duration};
 
-use turnpike_proto::{AllocationKey, DropReason, FiveTuple, MAX_FRAME, Server};
+use rustls::ServerConnection;
+
+use turnpike_proto::{AllocationKey, FiveTuple, MAX_FRAME, Server};
 
 use super::{
     channel::Channel,
@@ -15,22 +13,19 @@ use super::{
 };
 use crate::{
     io::{Segments, Watch, segments},
-    shard::outbox::Group,
     shared::SourcePermit,
 };
 
 /// The longest message of a client that has no allocation.
 const LONGEST_BEFORE: usize = 16 << 10;
-/// How long a client may take until its first whole message.
+/// How long a client may take for its TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long it may then take until its first whole message.
 const FIRST_MESSAGE: Duration = Duration::from_secs(5);
 /// How long a connection may be without an allocation.
 const ALLOCATION: Duration = Duration::from_secs(15);
 /// Samples of a connection's segments after something went through it.
 const SETTLES: u8 = 2;
-/// Messages of one write.
-const MESSAGES: usize = 64;
-/// Bytes of one write, unless one message has more.
-const OFFERED: usize = 64 << 10;
 
 /// What a read gives.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,25 +40,41 @@ pub(super) enum Read {
     End,
 }
 
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The TLS handshake is not over.
+    Handshake,
+    /// The first byte decides whether it is TURN.
+    Undecided,
+    /// TURN, of which no whole message has come.
+    Silent,
+    /// TURN.
+    Speaking,
+    /// HTTP: it is not for the relay.
+    Http,
+}
+
 /// A connection.
 pub(super) struct Stream {
     pub(super) five_tuple: FiveTuple,
     /// The allocation that its bytes are counted for.
     owner: Option<AllocationKey>,
-    channel: Channel,
+    pub(super) channel: Channel,
     rest: Rest,
-    queue: Queue,
+    pub(super) queue: Queue,
     /// What the epoll set was told.
     pub(super) watch: Watch,
     /// A write has failed.
-    broken: bool,
+    pub(super) broken: bool,
     /// It is closed once what is in hand for it has been sent.
     pub(super) ended: bool,
     segments: Segments,
     /// How often its segments are still to be counted: what went through it last is acknowledged later.
     unsettled: u8,
-    /// It has sent a whole message.
-    pub(super) spoke: bool,
+    stage: Stage,
+    /// When it came to that stage.
+    stage_since: Duration,
     /// When it came, or when its last allocation ended.
     since: Duration,
     /// Its source's, while it has no allocation.
@@ -71,11 +82,12 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(socket: TcpStream, five_tuple: FiveTuple, permit: SourcePermit, now: Duration) -> Self {
+    pub(super) fn new(channel: Channel, five_tuple: FiveTuple, permit: SourcePermit, now: Duration) -> Self {
+        let stage = if channel.is_handshaking() { Stage::Handshake } else { Stage::Silent };
         Self {
             five_tuple,
             owner: None,
-            channel: Channel::plain(socket),
+            channel,
             rest: Rest::default(),
             queue: Queue::default(),
             watch: Watch::Read,
@@ -83,7 +95,8 @@ impl Stream {
             ended: false,
             segments: Segments::default(),
             unsettled: SETTLES,
-            spoke: false,
+            stage,
+            stage_since: now,
             since: now,
             permit: Some(permit),
         }
@@ -114,8 +127,43 @@ impl Stream {
 
     /// Whether it has been without what it should have for too long.
     pub(super) fn is_overdue(&self, now: Duration) -> bool {
-        let limit = if self.spoke { ALLOCATION } else { FIRST_MESSAGE };
-        self.owner.is_none() && now >= self.since + limit
+        let stage_ends = match self.stage {
+            Stage::Handshake => self.stage_since + HANDSHAKE,
+            Stage::Undecided | Stage::Silent => self.stage_since + FIRST_MESSAGE,
+            Stage::Speaking | Stage::Http => Duration::MAX,
+        };
+        self.owner.is_none() && now >= stage_ends.min(self.since + ALLOCATION)
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// A whole message has come.
+    pub(super) fn speaks(&mut self) {
+        self.stage = Stage::Speaking;
+    }
+
+    /// Takes the connection apart, for somebody else to go on with.
+    pub(super) fn into_tls(self) -> Option<(TcpStream, ServerConnection)> {
+        self.channel.into_tls()
+    }
+
+    /// Says that it is closed on purpose.
+    pub(super) fn say_goodbye(&mut self, server: &mut Server) {
+        if !self.broken && self.stage != Stage::Handshake {
+            self.channel.say_goodbye();
+            self.count_bytes(server);
+        }
+    }
+
+    pub(super) fn begin_turn(&mut self) {
+        self.channel.begin_turn();
+    }
+
+    /// Whether another read in this turn may give more.
+    pub(super) fn has_more(&self) -> bool {
+        self.channel.has_more()
     }
 
     /// The longest message that its client may send.
@@ -124,9 +172,11 @@ impl Stream {
     }
 
     /// Reads once, into a buffer that has room for a whole message.
-    pub(super) fn read(&mut self, buffer: &mut [u8], server: &mut Server) -> Read {
-        let read = self.channel.read(&mut buffer[self.rest.len()..]);
+    pub(super) fn read(&mut self, buffer: &mut [u8], now: Duration, server: &mut Server) -> Read {
+        let start = self.rest.len();
+        let read = self.channel.read(&mut buffer[start..]);
         self.count_bytes(server);
+        self.advance(now, buffer[start..].first().filter(|_| matches!(read, Ok(1..))));
         match read {
             Ok(0) => Read::End,
             Ok(len) => match self.rest.join(buffer, len) {
@@ -138,83 +188,29 @@ impl Stream {
         }
     }
 
+    /// What is agreed upon in the handshake decides between TURN and HTTP, or else the first byte does.
+    fn advance(&mut self, now: Duration, first: Option<&u8>) {
+        let before = self.stage;
+        if self.stage == Stage::Handshake && !self.channel.is_handshaking() {
+            self.stage = match self.channel.protocol() {
+                Some(b"http/1.1") => Stage::Http,
+                Some(_) => Stage::Silent,
+                None => Stage::Undecided,
+            };
+        }
+        if let (Stage::Undecided, Some(first)) = (self.stage, first) {
+            // TURN begins with a STUN message: ChannelData needs an allocation, and has the `G` of `GET` in its range.
+            self.stage = if matches!(first, 0..=3) { Stage::Silent } else { Stage::Http };
+        }
+        if self.stage != before {
+            self.stage_since = now;
+        }
+    }
+
     /// Keeps the beginning of a message; false when it is longer than its client may send.
     pub(super) fn keep(&mut self, bytes: &[u8], needed: usize) -> bool {
         let longest = self.longest();
         self.rest.keep(bytes, needed, longest)
-    }
-
-    /// Writes messages as far as the kernel takes them; the others wait, or go.
-    pub(super) fn send(&mut self, messages: &Group<'_>, server: &mut Server) {
-        let mut next = 0;
-        while next < messages.len() && !self.is_waiting() && !self.broken {
-            next = self.send_some(messages, next, server);
-        }
-        for place in next..messages.len() {
-            match self.broken {
-                true => server.dropped(DropReason::SendFailed),
-                false => self.wait_with(messages, place, 0, server),
-            }
-        }
-        self.count_bytes(server);
-    }
-
-    /// Writes messages from `first` on, and gives the first one that nothing was written of.
-    fn send_some(&mut self, messages: &Group<'_>, first: usize, server: &mut Server) -> usize {
-        let mut slices = [IoSlice::new(&[]); 3 * MESSAGES];
-        let (mut count, mut offered) = (0, 0);
-        for place in first..messages.len().min(first + MESSAGES) {
-            let message = messages.datagram(place);
-            if offered > 0 && offered + message.len() > OFFERED {
-                break;
-            }
-            offered += message.len();
-            for part in message.parts() {
-                slices[count] = IoSlice::new(part);
-                count += usize::from(!part.is_empty());
-            }
-        }
-        let mut taken = write(&mut self.channel, &mut self.broken, &slices[..count]);
-        let is_all = taken == offered;
-        let mut next = first;
-        while taken > 0 {
-            let len = messages.datagram(next).len();
-            if taken < len {
-                self.wait_with(messages, next, taken, server);
-            }
-            taken = taken.saturating_sub(len);
-            next += 1;
-        }
-        if !is_all && !self.is_waiting() && next < messages.len() && !self.broken {
-            self.wait_with(messages, next, 0, server);
-            next += 1;
-        }
-        next
-    }
-
-    fn wait_with(&mut self, messages: &Group<'_>, place: usize, written: usize, server: &mut Server) {
-        for _ in 0..self.queue.push(&messages.datagram(place), written) {
-            server.dropped(DropReason::SlowReader);
-        }
-    }
-
-    /// Writes what waits as far as the kernel takes it.
-    pub(super) fn send_waiting(&mut self, server: &mut Server) {
-        while self.is_waiting() && !self.broken {
-            let front = self.queue.front(OFFERED);
-            let offered: usize = front.iter().map(|part| part.len()).sum();
-            let taken = write(&mut self.channel, &mut self.broken, &front);
-            self.queue.advance(taken);
-            if taken < offered {
-                break;
-            }
-        }
-        self.count_bytes(server);
-    }
-
-    /// Whether anything waits until the kernel takes more.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.queue.is_empty()
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -244,7 +240,7 @@ impl Stream {
         server.stream_sent(self.owner, client, 0, since(now.sent, before.sent));
     }
 
-    fn count_bytes(&mut self, server: &mut Server) {
+    pub(super) fn count_bytes(&mut self, server: &mut Server) {
         let (received, sent) = self.channel.take_counts();
         let client = self.five_tuple.client.ip();
         if received > 0 {
@@ -254,16 +250,6 @@ impl Stream {
         if sent > 0 {
             server.stream_sent(self.owner, client, sent, 0);
             self.unsettled = SETTLES;
-        }
-    }
-}
-
-fn write(channel: &mut Channel, broken: &mut bool, bytes: &[IoSlice<'_>]) -> usize {
-    match channel.write(bytes) {
-        Ok(taken) => taken,
-        Err(error) => {
-            *broken = error.kind() != io::ErrorKind::WouldBlock;
-            0
         }
     }
 }
