@@ -3,7 +3,7 @@
 use std::{
     hash::RandomState,
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
@@ -14,7 +14,7 @@ use socket2::Socket;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Config, RelayAddress};
-use turnpike_proto::{Server, SharedBucket, SourceLimits, Transport};
+use turnpike_proto::{ByFamily, Family, Server, SharedBucket, SourceLimits, Transport};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -86,8 +86,9 @@ impl Relay {
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
         let (front_door, reception) = front_door(config).unzip();
         let visitors = if front_door.is_some() { config.signaling.max_sockets } else { 0 };
-        let has_streams = !(tcp.is_empty() && secure.is_empty());
-        host::raise_open_files(config.relay.max_allocations, has_streams, visitors);
+        let families = relayed(config).iter().filter(|(_, relay)| relay.is_some()).count();
+        let files_of_each = families + usize::from(!(tcp.is_empty() && secure.is_empty()));
+        host::raise_open_files(config.relay.max_allocations, files_of_each, visitors);
         host::warn_of_shared_ports(config.relay.port_range);
 
         let clock = Clock::start();
@@ -239,8 +240,7 @@ fn check_relay_addresses(config: &Config) -> Result<(), StartError> {
 fn limits(config: &Config) -> Limits {
     let relay = &config.relay;
     Limits {
-        bound: relay_ipv4(config, |relay| relay.bound),
-        advertised: relay_ipv4(config, |relay| relay.advertised),
+        relayed: relayed(config),
         ports: relay.port_range,
         allocations: relay.max_allocations,
         allocations_per_subject: relay.max_allocations_per_subject,
@@ -249,11 +249,11 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-fn relay_ipv4(config: &Config, side: fn(&RelayAddress) -> IpAddr) -> Ipv4Addr {
-    match config.relay.relay_ipv4.as_ref().map(side) {
-        Some(IpAddr::V4(v4)) => v4,
-        _ => Ipv4Addr::UNSPECIFIED,
-    }
+fn relayed(config: &Config) -> ByFamily<Option<RelayAddress>> {
+    ByFamily::from_fn(|family| match family {
+        Family::Ipv4 => config.relay.relay_ipv4,
+        Family::Ipv6 => config.relay.relay_ipv6,
+    })
 }
 
 fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike_proto::Config> {
@@ -270,6 +270,7 @@ fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike
         secrets,
         static_users,
         strict_expiry: auth.strict_expiry,
+        families: ByFamily::from_fn(|family| relayed(config)[family].is_some()),
         own: host::own_addresses(relay.relay_ipv4.into_iter().chain(relay.relay_ipv6), listeners)?,
         allow_peers: relay.allow_peers.clone(),
         deny_peers: relay.deny_peers.clone(),

@@ -60,17 +60,16 @@ pub(crate) fn warn_of_shared_ports(range: (u16, u16)) {
     }
 }
 
-/// Takes as many open files as the process may have, and says so where that is too few: each allocation is one, and
-/// another where its client comes by a stream; each visitor over HTTPS is two.
-pub(crate) fn raise_open_files(allocations: usize, has_streams: bool, visitors: usize) {
+/// Takes as many open files as the process may have, and says so where that is too few: each allocation is one for each
+/// relayed address, and another where its client comes by a stream; each visitor over HTTPS is two.
+pub(crate) fn raise_open_files(allocations: usize, files_of_each: usize, visitors: usize) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let got = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let of_allocations = allocations as u64 * if has_streams { 2 } else { 1 };
-    let needed = of_allocations + 2 * visitors as u64 + OTHER_FILES;
+    let needed = (allocations * files_of_each + 2 * visitors) as u64 + OTHER_FILES;
     if let Some(got) = got.filter(|got| *got < needed) {
         tracing::warn!(
             "only {got} files may be open, too few for {allocations} allocations{}; raise LimitNOFILE= of the unit or \

@@ -2,6 +2,7 @@
 
 mod address;
 mod epoll;
+mod errors;
 mod interfaces;
 mod listener;
 mod option;
@@ -12,9 +13,10 @@ mod tcp;
 mod wake;
 
 pub(crate) use epoll::{Epoll, Ready, Token, Watch};
+pub(crate) use errors::{Origin, next_error};
 pub(crate) use interfaces::addresses as interface_addresses;
 pub(crate) use listener::open_group;
-pub(crate) use option::{Segments, segments};
+pub(crate) use option::{Segments, segments, set_dont_fragment};
 pub(crate) use receive::Inbox;
 pub(crate) use relay_socket::open as open_relay_socket;
 pub(crate) use send::{Batch, Datagram, Refused};

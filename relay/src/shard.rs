@@ -5,6 +5,7 @@
 
 mod allocations;
 mod clients;
+mod icmp;
 mod outbox;
 mod peers;
 mod streams;
@@ -22,7 +23,7 @@ use std::{
 
 use socket2::Socket;
 use tokio::sync::oneshot;
-use turnpike_proto::{AllocationKey, Cause, DropReason, Now, Server, Transport};
+use turnpike_proto::{AllocationKey, ByFamily, Cause, DropReason, Family, Now, Server, Transport};
 use turnpike_relay_api::{
     admin::{Session, Traffic},
     target::Target,
@@ -36,10 +37,10 @@ use self::{
 use crate::{
     clock::Clock,
     front_door::FrontDoor,
-    io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token},
+    io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token, set_dont_fragment},
     revocations::Revocations,
     ring::Rings,
-    shared::{RelaySocket, Shared},
+    shared::{RelaySockets, Shared},
     snapshot::{Board, ByClient, Snapshot},
     tls::Tls,
 };
@@ -186,6 +187,10 @@ pub(crate) struct Shard {
     reply: Vec<u8>,
     /// Ended allocations that are not released yet.
     closing: Vec<AllocationKey>,
+    /// Relayed addresses that ended before their allocation, and are not closed yet.
+    closing_addresses: Vec<(AllocationKey, Family)>,
+    /// Peers of datagrams of this turn that were too long to leave with DF, up to a limit.
+    too_long: Vec<(AllocationKey, SocketAddr)>,
     /// Traffic of released allocations.
     ended: ByClient<Traffic>,
     now: Now,
@@ -198,7 +203,7 @@ struct Relay {
     key: AllocationKey,
     /// Where messages to its client leave.
     exit: Exit,
-    socket: RelaySocket,
+    sockets: RelaySockets,
 }
 
 impl Shard {
@@ -223,6 +228,8 @@ impl Shard {
             batch: Batch::new(),
             reply: Vec::new(),
             closing: Vec::new(),
+            closing_addresses: Vec::new(),
+            too_long: Vec::new(),
             ended: ByClient::default(),
             now,
             publish_at: now.mono,
@@ -277,18 +284,21 @@ impl Shard {
             match self.ready.token(place) {
                 Token::Wake => self.read_commands(),
                 Token::Listener(listener) => self.listeners[listener as usize].hungry = true,
-                Token::Relay(_) | Token::StreamListener(_) | Token::Stream(_) => {}
+                Token::Relay(..) | Token::StreamListener(_) | Token::Stream(_) => {}
             }
         }
         self.read_listeners();
         for place in 0..self.ready.len() {
             match self.ready.token(place) {
-                Token::Relay(slot) => {
+                Token::Relay(slot, family) => {
                     if self.inbox.room() < peers::BATCH {
                         self.flush();
                         self.read_listeners();
                     }
-                    self.read_relay(slot);
+                    if self.ready.has_errors(place) {
+                        self.read_errors(slot, family);
+                    }
+                    self.read_relay(slot, family);
                 }
                 Token::Stream(slot) => {
                     let (readable, writable) = (self.ready.is_readable(place), self.ready.is_writable(place));
@@ -328,6 +338,7 @@ impl Shard {
     /// sockets in between: a client that is told of its end finds port and quota free.
     fn flush(&mut self) {
         self.send(Side::Peers);
+        self.tell_of_too_long();
         self.close_sockets();
         self.send(Side::Clients);
         let rings = &mut self.rings;
@@ -337,30 +348,48 @@ impl Shard {
     }
 
     fn send(&mut self, side: Side) {
-        let Self { outbox, batch, inbox, listeners, relays, streams, epoll, server, .. } = self;
+        let Self { outbox, batch, inbox, listeners, relays, streams, epoll, server, too_long, .. } = self;
         outbox.send(side, inbox, |exit, group| {
-            let socket = match exit {
-                Exit::Listener(place) => listeners[place].socket.as_fd(),
-                Exit::Relay(slot) => {
+            let (socket, is_ipv4) = match exit {
+                Exit::Listener(place) => (listeners[place].socket.as_fd(), false),
+                Exit::Relay(slot, family) => {
                     let relay = relays[slot as usize].as_ref();
-                    relay
-                        .expect("a relay socket is closed only after its side was sent")
-                        .socket
-                        .socket()
-                        .as_fd()
+                    let socket = relay.and_then(|relay| relay.sockets.socket(family));
+                    let socket = socket.expect("a relay socket is closed only after its side was sent");
+                    (socket.as_fd(), family == Family::Ipv4)
                 }
                 Exit::Stream(slot) => return streams.send(slot, group, epoll, server),
             };
-            batch.send(socket, group.datagrams(), |nth, result| {
-                let len = group.datagram(nth).len();
-                match (result, group.account(nth)) {
-                    (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
-                    (Ok(()), Account::Peer(allocation)) => server.sent_to_peer(allocation, len),
-                    (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
-                    (Err(Refused::TooLarge), _) => server.dropped(DropReason::TooLarge),
-                    (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
+            for (whole, group) in group.by_fragmentation() {
+                if whole && set_dont_fragment(&socket, is_ipv4, true).is_err() {
+                    (0..group.len()).for_each(|_| server.dropped(DropReason::SendFailed));
+                    continue;
                 }
-            });
+                batch.send(socket, group.datagrams(), |nth, result| {
+                    let datagram = group.datagram(nth);
+                    let len = datagram.len();
+                    match (result, group.account(nth)) {
+                        (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
+                        (Ok(()), Account::Peer(allocation, family)) => {
+                            server.sent_to_peer(allocation, family, len);
+                        }
+                        (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
+                        (Err(Refused::TooLarge), account) => {
+                            server.dropped(DropReason::TooLarge);
+                            if let Account::Peer(allocation, _) = account
+                                && whole
+                                && too_long.len() < icmp::BATCH
+                            {
+                                too_long.push((allocation, datagram.to));
+                            }
+                        }
+                        (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
+                    }
+                });
+                if whole && set_dont_fragment(&socket, is_ipv4, false).is_err() {
+                    tracing::debug!("a relay socket goes on sending with DF");
+                }
+            }
         });
     }
 
@@ -389,13 +418,20 @@ impl Shard {
                 subject: allocation.subject().to_owned(),
                 transport: allocation.five_tuple().transport.name().to_owned(),
                 client: allocation.five_tuple().client,
-                relayed: allocation.relayed(),
+                relayed: first(&allocation.relayed()),
+                relayed_ipv6: allocation.relayed()[Family::Ipv4].and(allocation.relayed()[Family::Ipv6]),
                 age_seconds: now.saturating_sub(allocation.opened()).as_secs(),
                 expires_in_seconds: allocation.expires().saturating_sub(now).as_secs(),
                 permissions: allocation.permissions(now),
                 channels: allocation.channels(now),
-                traffic: allocation.traffic(),
+                traffic: allocation.traffic().total(),
             })
             .collect()
     }
+}
+
+/// The IPv4 one of two.
+fn first(relayed: &ByFamily<Option<SocketAddr>>) -> SocketAddr {
+    let first = relayed.iter().find_map(|(_, address)| *address);
+    first.expect("a live allocation has a relayed address")
 }

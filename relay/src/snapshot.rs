@@ -1,61 +1,39 @@
 //! What a shard tells of itself once a second. Readers take the last one told and never wait for a shard.
 
 use std::{
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use turnpike_proto::{Counters, FiveTuple, Label as _, Server, Tally, Transport};
+use turnpike_proto::{ByFamily, Counters, Family, Label as _, Server, Tally, Transport};
 use turnpike_relay_api::admin::Traffic;
 
 use crate::shard::Handshake;
 
-/// An IP family, as a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Family {
-    Ipv4,
-    Ipv6,
-}
-
-impl Family {
-    pub(crate) const ALL: [Self; 2] = [Self::Ipv4, Self::Ipv6];
-
-    pub(crate) fn of(address: SocketAddr) -> Self {
-        match address {
-            SocketAddr::V4(_) => Self::Ipv4,
-            SocketAddr::V6(_) => Self::Ipv6,
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Ipv4 => "ipv4",
-            Self::Ipv6 => "ipv6",
-        }
-    }
-}
-
-/// One value for each transport and family of the client leg.
+/// One value for each transport of clients and each family, of a leg's addresses where there are two legs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct ByClient<T>([[T; 2]; 3]);
+pub(crate) struct ByClient<T>([ByFamily<T>; 3]);
 
 impl<T> ByClient<T> {
-    /// What belongs to clients like this one.
-    pub(crate) fn get_mut(&mut self, client: &FiveTuple) -> &mut T {
-        &mut self.0[client.transport.index()][Family::of(client.client) as usize]
-    }
-
     /// Every transport and family with its value.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Transport, Family, &T)> {
         Transport::ALL.iter().zip(&self.0).flat_map(|(transport, families)| {
-            Family::ALL.into_iter().zip(families).map(|(family, value)| (*transport, family, value))
+            families.iter().map(|(family, value)| (*transport, family, value))
         })
     }
 
-    fn add(&mut self, other: &Self, mut add: impl FnMut(&mut T, &T)) {
-        let theirs = other.0.iter().flatten();
-        self.0.iter_mut().flatten().zip(theirs).for_each(|(mine, theirs)| add(mine, theirs));
+    fn merge(&mut self, other: &Self, mut add: impl FnMut(&mut T, &T)) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            mine.iter_mut().for_each(|(family, value)| add(value, &theirs[family]));
+        }
+    }
+}
+
+impl ByClient<Traffic> {
+    /// Adds what flowed through an allocation, by the family of each leg.
+    pub(crate) fn add(&mut self, transport: Transport, traffic: &ByFamily<Traffic>) {
+        let mine = &mut self.0[transport.index()];
+        mine.iter_mut().for_each(|(family, value)| value.add(&traffic[family]));
     }
 }
 
@@ -65,9 +43,9 @@ pub(crate) struct Snapshot {
     /// When it was taken; of a sum, the oldest.
     pub(crate) at: Duration,
     pub(crate) counters: Counters,
-    /// Of all allocations since the start, live and ended.
+    /// Of all allocations since the start, live and ended, by the family of each leg.
     pub(crate) traffic: ByClient<Traffic>,
-    /// Live allocations.
+    /// Live allocations, by their client's family.
     pub(crate) allocations: ByClient<u64>,
     pub(crate) permissions: u64,
     pub(crate) channels: u64,
@@ -85,8 +63,8 @@ impl Snapshot {
             Self { at, counters: server.counters().clone(), traffic: *ended, ..Self::default() };
         for (_, allocation) in server.allocations() {
             let client = allocation.five_tuple();
-            snapshot.traffic.get_mut(client).add(&allocation.traffic());
-            *snapshot.allocations.get_mut(client) += 1;
+            snapshot.traffic.add(client.transport, &allocation.traffic());
+            snapshot.allocations.0[client.transport.index()][Family::of(client.client.ip())] += 1;
             snapshot.permissions += allocation.permissions(at) as u64;
             snapshot.channels += allocation.channels(at) as u64;
         }
@@ -108,8 +86,8 @@ impl Snapshot {
     fn add(&mut self, other: &Self) {
         self.at = self.at.min(other.at);
         self.counters.add(&other.counters);
-        self.traffic.add(&other.traffic, Traffic::add);
-        self.allocations.add(&other.allocations, |mine, theirs| *mine += theirs);
+        self.traffic.merge(&other.traffic, Traffic::add);
+        self.allocations.merge(&other.allocations, |mine, theirs| *mine += theirs);
         self.permissions += other.permissions;
         self.channels += other.channels;
         for (mine, theirs) in self.connections.iter_mut().zip(other.connections) {

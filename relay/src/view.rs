@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::sync::oneshot;
-use turnpike_proto::Cause;
+use turnpike_proto::{Cause, Family};
 use turnpike_relay_api::{
     admin::{Revoke, Revoked, Sessions, Status, Unrevoked},
     target::Target,
@@ -77,7 +77,8 @@ impl View {
             version: VERSION.to_owned(),
             uptime_seconds: self.node.clock.uptime().as_secs(),
             draining: self.is_draining(),
-            advertised_ipv4: self.node.shared.limits.advertised.to_string(),
+            advertised_ipv4: self.advertised(Family::Ipv4),
+            advertised_ipv6: self.advertised(Family::Ipv6),
             listen_udp: self.udp.clone(),
             listen_tcp: self.tcp.clone(),
             listen_tls: self.tls.clone(),
@@ -87,6 +88,12 @@ impl View {
             allocations_created: snapshot.counters.allocations_created.total(),
             traffic: snapshot.total_traffic(),
         }
+    }
+
+    /// Empty where nothing is relayed.
+    fn advertised(&self, family: Family) -> String {
+        let relay = self.node.shared.limits.relayed[family];
+        relay.map(|relay| relay.advertised.to_string()).unwrap_or_default()
     }
 
     /// The live allocations, each shard's in one piece.

@@ -35,8 +35,10 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// New allocations are refused; live ones are served.
     pub draining: bool,
-    /// The advertised relay address.
+    /// The advertised relay address; empty where no IPv4 is relayed.
     pub advertised_ipv4: String,
+    /// The advertised relay address of IPv6; empty where none is relayed.
+    pub advertised_ipv6: String,
     /// Bound UDP listeners.
     pub listen_udp: Vec<SocketAddr>,
     /// Bound TCP listeners.
@@ -76,6 +78,9 @@ pub struct Session {
     pub client: SocketAddr,
     /// The advertised relayed address.
     pub relayed: SocketAddr,
+    /// The IPv6 one of an allocation that has both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relayed_ipv6: Option<SocketAddr>,
     /// Seconds since the Allocate.
     pub age_seconds: u64,
     /// Seconds until it ends unless refreshed.

@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::{SharedBucket, SourceLimits};
+use crate::{ByFamily, SharedBucket, SourceLimits};
 
 /// The settings of one [`crate::Server`]; each shard gets a clone.
 #[derive(Clone)]
@@ -18,6 +18,8 @@ pub struct Config {
     pub static_users: Vec<(String, Zeroizing<String>)>,
     /// An expired credential does not refresh an allocation either.
     pub strict_expiry: bool,
+    /// Which relayed addresses there are.
+    pub families: ByFamily<bool>,
     /// The addresses of this node.
     pub own: OwnAddresses,
     /// Peer networks opened on top of the built-in list.
@@ -51,7 +53,7 @@ pub struct Config {
 /// The addresses of this node, which peers may be only as relayed addresses.
 #[derive(Debug, Default, Clone)]
 pub struct OwnAddresses {
-    /// Where relayed addresses live: the advertised address and the one that relay sockets are bound on.
+    /// Where relayed addresses live: of each family the advertised address and the one that relay sockets are bound on.
     pub relayed: Vec<IpAddr>,
     /// Every other address of this host.
     pub others: Vec<IpAddr>,

@@ -88,6 +88,10 @@ labels! {
         Framing => "framing",
         /// The client of a stream does not read as fast as its data comes.
         SlowReader => "slow_reader",
+        /// An ICMP error of a type that clients are not told of (RFC 8656 §11.5).
+        IcmpType => "icmp_type",
+        /// As many ICMP errors as one allocation is told of.
+        IcmpRate => "icmp_rate",
     }
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rand::Rng as _;
 
 use crate::{
-    AllocationKey, ClientVerdict, Denied, DropReason, Now, PeerVerdict, Server,
+    AllocationKey, ClientVerdict, Denied, DropReason, Family, Now, PeerVerdict, Server,
     address::header_overhead,
     allocation::State,
     wire::{Message, Send, channel_data, data_indication},
@@ -38,7 +38,7 @@ impl Server {
         let transaction_id = self.random.random();
         let allocation =
             self.get_mut(key).filter(|a| a.state != State::Opening).ok_or(DropReason::StaleAllocation)?;
-        allocation.count_peer_in(payload_len);
+        allocation.count_peer_in(Family::of(from.ip()), payload_len);
         if !allocation.is_live(now) {
             return Err(DropReason::StaleAllocation);
         }
@@ -74,6 +74,7 @@ impl Server {
             peer: channel.peer,
             payload,
             route: channel.route,
+            dont_fragment: false,
         })
     }
 
@@ -85,7 +86,7 @@ impl Server {
         message: &Message<'_>,
     ) -> Result<ClientVerdict, DropReason> {
         let index = index.ok_or(DropReason::NoAllocation)?;
-        let Send { peer, payload } = Send::parse(message)?;
+        let Send { peer, payload, dont_fragment } = Send::parse(message)?;
         let strict = self.config.strict_permissions;
         if !self.at(index).permits(peer.ip(), now.mono, strict) {
             return Err(DropReason::NoPermission);
@@ -96,11 +97,11 @@ impl Server {
         })?;
         let route = self.policy.route(peer.ip());
         self.spend(now.mono, index, relayed_bytes(peer, payload.len()))?;
-        Ok(ClientVerdict::Relay { allocation: self.key(index), peer, payload, route })
+        Ok(ClientVerdict::Relay { allocation: self.key(index), peer, payload, route, dont_fragment })
     }
 }
 
 /// What a payload counts on the peers' side.
 fn relayed_bytes(peer: SocketAddr, payload_len: usize) -> u64 {
-    payload_len as u64 + header_overhead(peer.ip())
+    payload_len as u64 + header_overhead(Family::of(peer.ip()))
 }

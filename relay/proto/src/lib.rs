@@ -16,6 +16,7 @@ mod bitrate;
 mod config;
 mod counters;
 mod data;
+mod icmp;
 mod output;
 mod policy;
 mod request;
@@ -23,13 +24,13 @@ mod server;
 mod sources;
 mod wire;
 
-pub use address::{AllocationKey, FiveTuple, Now, Transport};
+pub use address::{AllocationKey, ByFamily, Family, FiveTuple, Now, Transport};
 pub use allocation::{Allocation, AllocationId};
 pub use bitrate::{ByteQuota, SharedBucket, Shares};
 pub use config::{Config, OwnAddresses};
 pub use counters::{AuthFailure, Cause, Counters, DropReason, ErrorCode, Label, Tally};
 pub use output::{
-    ClientVerdict, Closed, Header, LimitedCredential, OpenedRelay, Output, PeerVerdict, PortRequest,
+    ClientVerdict, Closed, Header, Icmp, LimitedCredential, OpenedRelay, Output, PeerVerdict, PortRequest,
     RelayRefused, RelayRequest, Route,
 };
 pub use policy::{Denied, PeerPolicy};

@@ -8,7 +8,7 @@ use std::{
 
 use turnpike_relay_api::admin::Traffic;
 
-use crate::{AllocationId, AllocationKey, Cause, DropReason, FiveTuple, Shares};
+use crate::{AllocationId, AllocationKey, ByFamily, Cause, DropReason, Family, FiveTuple, Shares};
 
 /// What becomes of a datagram from a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub enum ClientVerdict {
         payload: Range<usize>,
         /// Which way.
         route: Route,
+        /// No router may fragment it (RFC 8656 §11.2).
+        dont_fragment: bool,
     },
     /// Send what was written into `reply` to the client.
     Reply {
@@ -72,8 +74,8 @@ pub struct Header {
 }
 
 impl Header {
-    /// The longest: a Data indication with an IPv6 peer.
-    pub const MAX: usize = 48;
+    /// The longest: a Data indication about an ICMP error from the way to an IPv6 peer.
+    pub const MAX: usize = 56;
 
     pub(crate) fn new() -> Self {
         Self { bytes: [0; Self::MAX], len: 0 }
@@ -104,14 +106,21 @@ pub enum Output {
         /// The allocation that its bytes belong to.
         allocation: Option<AllocationKey>,
     },
-    /// Admit the allocation and bind its relay socket; the result is an input.
+    /// Admit the allocation and bind its relay sockets; the result is an input.
     OpenRelay {
         /// Whose.
         allocation: AllocationKey,
         /// What is asked for.
         request: RelayRequest,
     },
-    /// Flush what is in hand, close the relay socket, then call [`crate::Server::release`].
+    /// Flush what is in hand, then close one of two relay sockets. The allocation lives on with the other.
+    CloseAddress {
+        /// Whose.
+        allocation: AllocationKey,
+        /// Which.
+        family: Family,
+    },
+    /// Flush what is in hand, close every relay socket that is left, then call [`crate::Server::release`].
     CloseRelay {
         /// Whose.
         allocation: AllocationKey,
@@ -129,6 +138,9 @@ pub struct RelayRequest {
     pub credential: Option<LimitedCredential>,
     /// The client's address.
     pub client: IpAddr,
+    /// Which families; none where [`PortRequest::Reserved`] says it. Where two are asked for and one cannot be had,
+    /// the other is given alone.
+    pub families: ByFamily<bool>,
     /// Which port.
     pub port: PortRequest,
 }
@@ -159,11 +171,11 @@ pub enum PortRequest {
     Reserved([u8; 8]),
 }
 
-/// A relay socket that is bound.
+/// The relay sockets that are bound, one at least.
 #[derive(Debug, Clone)]
 pub struct OpenedRelay {
-    /// The address that peers see.
-    pub advertised: SocketAddr,
+    /// The addresses that peers see.
+    pub advertised: ByFamily<Option<SocketAddr>>,
     /// The token of the port held beside it.
     pub reservation: Option<[u8; 8]>,
     /// The limits that its allocation shares with others.
@@ -202,12 +214,23 @@ pub struct Closed {
     pub cause: Cause,
     /// Its client.
     pub five_tuple: FiveTuple,
-    /// Its relayed address.
-    pub relayed: SocketAddr,
+    /// Its relayed addresses.
+    pub relayed: ByFamily<Option<SocketAddr>>,
     /// When it began, in [`crate::Now::mono`].
     pub opened: Duration,
     /// When it ended.
     pub closed: Duration,
-    /// What flowed.
-    pub traffic: Traffic,
+    /// What flowed, by the family of each leg.
+    pub traffic: ByFamily<Traffic>,
+}
+
+/// An ICMP error from the way to a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Icmp {
+    /// Its type, of ICMPv4 or ICMPv6 as the peer's address is.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+    /// The MTU in it, where there is one.
+    pub mtu: u32,
 }

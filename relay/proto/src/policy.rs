@@ -47,6 +47,8 @@ const DENIED_IPV4: &[&str] = &[
 /// `0.0.0.0/0` does.
 const DENIED_IPV6: &[&str] = &[
     "::/3",
+    // The unspecified address and loopback, which only their own names open.
+    "::/127",
     "4000::/2",
     "8000::/1",
     "2001::/23",
@@ -155,6 +157,12 @@ impl PeerPolicy {
     }
 }
 
+/// Whether an address is one of Teredo's or 6to4's, whose users no relay may serve (RFC 8656 §21.4): their relays would
+/// carry each datagram a second time.
+pub(crate) fn is_tunnel(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V6(v6) if matches!(v6.segments(), [0x2001, 0, ..] | [0x2002, ..]))
+}
+
 /// The IPv4 addresses that an IPv6 address may stand for: mapped, compatible, translated, NAT64, 6to4, Teredo (server
 /// and client), ISATAP.
 fn embedded_ipv4(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
@@ -173,6 +181,8 @@ fn embedded_by_prefix(ip: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
     let at = |octets: [usize; 4]| Some(Ipv4Addr::from(octets.map(|n| o[n])));
     let last = at([12, 13, 14, 15]);
     match ip.segments() {
+        // The unspecified address and loopback are none of ::/96 (RFC 4291 §2.5.5.1).
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => [None; 4],
         // ::ffff:0:0/96 (RFC 4291 §2.5.5.2), ::/96 (§2.5.5.1), ::ffff:0:0:0/96 (RFC 2765), 64:ff9b::/96 (RFC 6052 §2.1)
         [0, 0, 0, 0, 0, 0 | 0xffff, ..] | [0, 0, 0, 0, 0xffff, 0, ..] | [0x64, 0xff9b, 0, 0, 0, 0, ..] => {
             [last, None, None, None]

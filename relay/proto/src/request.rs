@@ -1,6 +1,6 @@
 //! Requests of the control plane: who may, then what is asked for. One method a file.
 
-mod allocate;
+pub(crate) mod allocate;
 mod channel_bind;
 mod create_permission;
 mod refresh;

@@ -14,12 +14,13 @@ use turnpike_relay_api::{
 
 use crate::{
     Allocation, AllocationId, AllocationKey, AuthFailure, Cause, ClientVerdict, Closed, Config, Counters,
-    DropReason, ErrorCode, FiveTuple, LimitedCredential, Now, OpenedRelay, Output, PeerPolicy, PortRequest,
+    DropReason, ErrorCode, Family, FiveTuple, LimitedCredential, Now, OpenedRelay, Output, PeerPolicy,
     RelayRefused, RelayRequest, Transport,
     address::segment_overhead,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
     bitrate::{Lease, Limiter},
+    request::allocate::Wanted,
     sources::Unproven,
     wire::{Message, Method, Response, TransactionId, binding_success},
 };
@@ -103,7 +104,9 @@ impl Server {
         match index {
             _ if five_tuple.transport.is_stream() => {}
             Some(index) => self.at(index).count_client_in(datagram.len()),
-            None => count(&mut self.counters.unallocated_in, datagram.len(), five_tuple.client.ip()),
+            None => {
+                count(&mut self.counters.unallocated_in, datagram.len(), Family::of(five_tuple.client.ip()))
+            }
         }
         let last_channel = if self.config.rfc5766_channel_numbers { 0x7F } else { 0x4F };
         let verdict = match datagram.first() {
@@ -188,20 +191,31 @@ impl Server {
             let is_spent = allocation.limiter.as_ref().is_some_and(|limiter| limiter.is_spent());
             match allocation.is_live(now.mono) {
                 true if is_spent => self.close(now.mono, index, Cause::Quota),
-                true => allocation.sweep(now.mono),
+                true => self.sweep(now.mono, index),
                 false => self.close(now.mono, index, Cause::Expired),
             }
         }
     }
 
-    /// The relay socket is bound: only now is the Allocate answered.
+    /// Frees what has expired of an allocation that lives on.
+    fn sweep(&mut self, now: Duration, index: u32) {
+        self.at(index).sweep(now);
+        while let Some(family) = self.at(index).take_expired_address(now) {
+            self.outputs.push_back(Output::CloseAddress { allocation: self.key(index), family });
+        }
+    }
+
+    /// Ends one of two relayed addresses.
+    pub(crate) fn close_address(&mut self, now: Duration, index: u32, family: Family) {
+        self.at(index).end_address(family, now);
+        self.sweep(now, index);
+    }
+
+    /// The relay sockets are bound: only now is the Allocate answered.
     pub fn handle_relay_opened(&mut self, now: Now, key: AllocationKey, relay: OpenedRelay) {
         let own_limit = self.config.max_bitrate_per_allocation;
         let Some(allocation) = self.opening(key) else { return };
-        allocation.state = State::Live;
-        allocation.opened = now.mono;
-        allocation.expires = now.mono + allocation.granted;
-        allocation.relayed = relay.advertised;
+        allocation.start(&relay.advertised, now.mono);
         allocation.reservation = relay.reservation;
         allocation.limiter = Limiter::new(own_limit, relay.shares);
         let to = allocation.five_tuple;
@@ -242,7 +256,7 @@ impl Server {
             }
         };
         self.forget(&to, key.index);
-        let failed = self.vacate(key.index).expect("it was being opened").traffic();
+        let failed = self.vacate(key.index).expect("it was being opened").traffic().total();
         self.counters.unallocated_in.add(&failed.client_in);
         self.counters.unallocated_out.add(&failed.client_out);
         if !is_lost {
@@ -294,14 +308,14 @@ impl Server {
         let State::Closing { cause, at } = allocation.state else { return None };
         let allocation = self.vacate(key.index)?;
         let traffic = allocation.traffic();
-        self.ended.add(&traffic);
+        self.ended.add(&traffic.total());
         self.counters.allocations_closed.count(cause);
         Some(Closed {
             id: allocation.id,
+            relayed: allocation.relayed(),
             subject: allocation.subject,
             cause,
             five_tuple: allocation.five_tuple,
-            relayed: allocation.relayed,
             opened: allocation.opened,
             closed: at,
             traffic,
@@ -315,23 +329,24 @@ impl Server {
         }
     }
 
-    /// The kernel took `payload_len` bytes of UDP payload for a peer.
-    pub fn sent_to_peer(&mut self, key: AllocationKey, payload_len: usize) {
+    /// The kernel took `payload_len` bytes of UDP payload for a peer of this family.
+    pub fn sent_to_peer(&mut self, key: AllocationKey, family: Family, payload_len: usize) {
         if let Some(allocation) = self.get_mut(key) {
-            allocation.count_peer_out(payload_len);
+            allocation.count_peer_out(family, payload_len);
         }
     }
 
-    /// `payload_len` bytes went to another allocation of this node without the kernel.
-    pub fn hairpinned(&mut self, sender: AllocationKey, payload_len: usize) {
+    /// `payload_len` bytes went to another allocation of this node, between relayed addresses of this family, without
+    /// the kernel.
+    pub fn hairpinned(&mut self, sender: AllocationKey, family: Family, payload_len: usize) {
         if let Some(allocation) = self.get_mut(sender) {
-            allocation.count_hairpin(payload_len);
+            allocation.count_hairpin(family, payload_len);
         }
     }
 
     /// The kernel took `payload_len` bytes of an answer that belongs to no allocation.
     pub fn unallocated_sent(&mut self, client: SocketAddr, payload_len: usize) {
-        count(&mut self.counters.unallocated_out, payload_len, client.ip());
+        count(&mut self.counters.unallocated_out, payload_len, Family::of(client.ip()));
     }
 
     /// `bytes` of a client's stream came in, in so many `segments`; `owner` is the allocation of the connection. Both
@@ -386,7 +401,7 @@ impl Server {
     pub fn traffic(&self) -> Traffic {
         let mut total = self.ended;
         for allocation in self.slots.iter().filter_map(|slot| slot.allocation.as_ref()) {
-            total.add(&allocation.traffic());
+            total.add(&allocation.traffic().total());
         }
         total
     }
@@ -410,7 +425,7 @@ impl Server {
         user: User,
         transaction_id: TransactionId,
         lifetime: Duration,
-        port: PortRequest,
+        wanted: Wanted,
     ) {
         let name = Username::parse(&user.username).filter(|_| !self.authenticator.is_static(&user.username));
         let (subject, limit) = match &name {
@@ -423,8 +438,11 @@ impl Server {
         let mut allocation =
             Allocation::new(id, five_tuple, user, subject, transaction_id, lifetime, now.mono);
         allocation.credential_expires = credential_expires;
+        let Wanted { port, families, refused } = wanted;
+        allocation.asked = families;
+        allocation.refused = refused;
         let (subject, client) = (allocation.subject.clone(), five_tuple.client.ip());
-        let request = RelayRequest { subject, limit, credential, client, port };
+        let request = RelayRequest { subject, limit, credential, client, families, port };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot::default());
             self.slots.len() as u32 - 1
@@ -438,7 +456,7 @@ impl Server {
         let allocation = self.at(index);
         // One whose time had come before the sweep found it has expired, whatever else is happening now.
         let cause = if allocation.is_live(now) { cause } else { Cause::Expired };
-        allocation.state = State::Closing { cause, at: now.min(allocation.expires) };
+        allocation.state = State::Closing { cause, at: now.min(allocation.expires()) };
         let five_tuple = allocation.five_tuple;
         self.forget(&five_tuple, index);
         self.outputs.push_back(Output::CloseRelay { allocation: self.key(index) });

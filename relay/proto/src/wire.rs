@@ -8,7 +8,7 @@ mod request;
 mod response;
 pub(crate) mod stream;
 
-pub(crate) use indication::{Send, data_indication};
+pub(crate) use indication::{Send, data_indication, icmp_indication};
 pub(crate) use integrity::Mac;
 pub(crate) use request::Request;
 pub(crate) use response::{Response, binding_success};

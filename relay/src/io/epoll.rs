@@ -16,6 +16,8 @@ use rustix::{
     io::Errno,
 };
 
+use turnpike_proto::Family;
+
 /// Most sockets reported in one turn.
 const EVENTS: usize = 256;
 
@@ -26,8 +28,8 @@ pub(crate) enum Token {
     Wake,
     /// The listener at this place.
     Listener(u32),
-    /// The relay socket of the allocation in this slot.
-    Relay(u32),
+    /// The relay socket of this family of the allocation in this slot.
+    Relay(u32, Family),
     /// The listener for streams at this place.
     StreamListener(u32),
     /// The stream in this slot.
@@ -60,7 +62,8 @@ impl Token {
         match self {
             Self::Wake => 0,
             Self::Listener(place) => 1 << 32 | u64::from(place),
-            Self::Relay(slot) => 2 << 32 | u64::from(slot),
+            Self::Relay(slot, Family::Ipv4) => 2 << 32 | u64::from(slot),
+            Self::Relay(slot, Family::Ipv6) => 5 << 32 | u64::from(slot),
             Self::StreamListener(place) => 3 << 32 | u64::from(place),
             Self::Stream(slot) => 4 << 32 | u64::from(slot),
         }
@@ -70,7 +73,8 @@ impl Token {
         match raw >> 32 {
             0 => Self::Wake,
             1 => Self::Listener(raw as u32),
-            2 => Self::Relay(raw as u32),
+            2 => Self::Relay(raw as u32, Family::Ipv4),
+            5 => Self::Relay(raw as u32, Family::Ipv6),
             3 => Self::StreamListener(raw as u32),
             _ => Self::Stream(raw as u32),
         }
@@ -138,6 +142,12 @@ impl Ready {
         flags.contains(EventFlags::OUT)
     }
 
+    /// Whether errors wait for it, in its queue or on their own.
+    pub(crate) fn has_errors(&self, place: usize) -> bool {
+        let flags = self.events[place].flags;
+        flags.contains(EventFlags::ERR)
+    }
+
     /// Whether reading it says something, be it that it has failed.
     pub(crate) fn is_readable(&self, place: usize) -> bool {
         let flags = self.events[place].flags;
@@ -155,8 +165,9 @@ mod tests {
             Token::Wake,
             Token::Listener(0),
             Token::Listener(7),
-            Token::Relay(0),
-            Token::Relay(u32::MAX),
+            Token::Relay(0, Family::Ipv4),
+            Token::Relay(u32::MAX, Family::Ipv4),
+            Token::Relay(u32::MAX, Family::Ipv6),
             Token::StreamListener(1),
             Token::Stream(u32::MAX),
         ] {

@@ -7,8 +7,8 @@ use std::{
 };
 
 use libc::{
-    IP_MTU_DISCOVER, IP_PKTINFO, IP_PMTUDISC_DONT, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP, IPV6_RECVPKTINFO,
-    TCP_INFO, c_int, c_void, socklen_t,
+    IP_MTU_DISCOVER, IP_PKTINFO, IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE, IP_RECVERR, IPPROTO_IP, IPPROTO_IPV6,
+    IPPROTO_TCP, IPV6_DONTFRAG, IPV6_RECVERR, IPV6_RECVPKTINFO, TCP_INFO, c_int, c_void, socklen_t,
 };
 
 /// Segments of a connection so far, those without data included. Both counts wrap.
@@ -60,9 +60,29 @@ pub(super) fn report_destination(socket: &impl AsFd, is_ipv4: bool) -> io::Resul
     }
 }
 
-/// Sends IPv4 without DF (RFC 8656 §14): what is too long for a link is fragmented.
+/// Sends IPv4 without DF (RFC 8656 §14): what is too long for a link is fragmented. No ICMP error, which anyone may
+/// forge, changes what is known of the path, but each is told.
 pub(super) fn allow_fragments(socket: &impl AsFd) -> io::Result<()> {
-    set(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+    set(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT)
+}
+
+/// Sends what follows with DF, over IPv6 without fragments, or as before.
+pub(crate) fn set_dont_fragment(socket: &impl AsFd, is_ipv4: bool, on: bool) -> io::Result<()> {
+    match is_ipv4 {
+        true => {
+            let discover = if on { IP_PMTUDISC_PROBE } else { IP_PMTUDISC_OMIT };
+            set(socket, IPPROTO_IP, IP_MTU_DISCOVER, discover)
+        }
+        false => set(socket, IPPROTO_IPV6, IPV6_DONTFRAG, on.into()),
+    }
+}
+
+/// Queues ICMP errors and tells of them ([`super::next_error`]).
+pub(super) fn queue_errors(socket: &impl AsFd, is_ipv4: bool) -> io::Result<()> {
+    match is_ipv4 {
+        true => set(socket, IPPROTO_IP, IP_RECVERR, 1),
+        false => set(socket, IPPROTO_IPV6, IPV6_RECVERR, 1),
+    }
 }
 
 fn set(socket: &impl AsFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {

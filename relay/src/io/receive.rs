@@ -16,6 +16,8 @@ use libc::{
 
 use super::address;
 
+/// Times that a receive is tried: another ICMP error may come in between.
+const TRIES: u32 = 4;
 /// Datagrams in hand between two flushes.
 const SLOTS: usize = 128;
 /// Not a power of two, so that the first bytes of all slots do not fall into one set of the cache.
@@ -76,11 +78,26 @@ impl Inbox {
         self.used = 0;
     }
 
-    /// Takes up to `most` waiting datagrams and gives their slots; none when nothing waits.
+    /// Takes up to `most` waiting datagrams and gives their slots; none when nothing waits. An ICMP error about a
+    /// datagram that was sent fails one call, and is no reason not to receive.
     ///
     /// # Errors
     /// Of the kernel, but for those that only mean that nothing waits.
     pub(crate) fn receive(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        most: usize,
+        with_destination: bool,
+    ) -> io::Result<Range<usize>> {
+        for _ in 1..TRIES {
+            if let Ok(slots) = self.try_receive(socket, most, with_destination) {
+                return Ok(slots);
+            }
+        }
+        self.try_receive(socket, most, with_destination)
+    }
+
+    fn try_receive(
         &mut self,
         socket: BorrowedFd<'_>,
         most: usize,
@@ -217,6 +234,17 @@ mod tests {
 
     use super::*;
     use crate::io::open_group;
+
+    #[test]
+    fn an_error_about_a_datagram_that_was_sent_hides_none_that_came() {
+        for ip in ["127.0.0.1", "::1"] {
+            let (socket, peer) = crate::io::errors::tests::with_a_pending_error(ip);
+            peer.send_to(b"fine", socket.local_addr().unwrap()).unwrap();
+            let mut inbox = Inbox::new();
+            assert_eq!(inbox.receive(socket.as_fd(), 8, false).unwrap(), 0..1);
+            assert_eq!(inbox.bytes(0), b"fine");
+        }
+    }
 
     #[test]
     fn a_batch_holds_datagrams_of_any_length_with_both_addresses() {

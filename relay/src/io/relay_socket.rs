@@ -21,6 +21,7 @@ pub(crate) fn open(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
         true => option::allow_fragments(&socket)?,
         false => socket.set_only_v6(true)?,
     }
+    option::queue_errors(&socket, ip.is_ipv4())?;
     // A small buffer is no reason not to serve.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use libc::{
-    CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_SPACE, EAGAIN, EINTR, EMSGSIZE, IP_PKTINFO, IPPROTO_IP,
+    CMSG_DATA, CMSG_FIRSTHDR, CMSG_LEN, CMSG_SPACE, EAGAIN, EINTR, EMSGSIZE, ENOBUFS, IP_PKTINFO, IPPROTO_IP,
     IPPROTO_IPV6, IPV6_PKTINFO, MSG_DONTWAIT, c_int, c_uint, c_void, in_addr, in_pktinfo, in6_addr,
     in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage,
 };
@@ -18,6 +18,9 @@ use super::address;
 
 /// Most datagrams of one call.
 const MOST: usize = 64;
+/// Times that one datagram is given to the kernel. An ICMP error about an earlier one fails the next send, whoever that
+/// is to, and another may come in between.
+const TRIES: u32 = 4;
 /// STUN attributes are padded by up to three zero bytes.
 static PADDING: [u8; 3] = [0; 3];
 
@@ -104,7 +107,8 @@ impl Batch {
         }
     }
 
-    /// One that fails is skipped: sendmmsg stops in front of it and tells its error only on the next call.
+    /// One that fails again and again is skipped: sendmmsg stops in front of it and tells its error only on the next
+    /// call.
     fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -112,6 +116,7 @@ impl Batch {
         mut outcome: impl FnMut(usize, Result<(), Refused>),
     ) {
         let mut done = 0;
+        let mut tries = 0;
         while done < count {
             let headers = &mut self.headers[done..count];
             // SAFETY: `prepare` has just pointed each header to buffers that outlive this call: names, vectors and
@@ -127,17 +132,21 @@ impl Batch {
             if let Ok(sent) = usize::try_from(sent) {
                 (done..done + sent).for_each(|nth| outcome(nth, Ok(())));
                 done += sent;
+                tries = 0;
                 continue;
             }
+            tries += 1;
             match io::Error::last_os_error().raw_os_error().unwrap_or(0) {
                 EINTR => {}
                 EAGAIN => {
                     (done..count).for_each(|nth| outcome(nth, Err(Refused::Failed)));
                     return;
                 }
+                code if tries < tries_for(code) => {}
                 code => {
                     outcome(done, Err(refusal(code)));
                     done += 1;
+                    tries = 0;
                 }
             }
         }
@@ -201,6 +210,16 @@ fn write_control<T>(header: &msghdr, level: c_int, kind: c_int, value: T) -> usi
     }
 }
 
+/// A full queue of the interface is no matter of another datagram. One that is too long itself is refused for that each
+/// time, and where errors are queued each time adds one.
+fn tries_for(code: c_int) -> u32 {
+    match code {
+        ENOBUFS => 1,
+        EMSGSIZE => 2,
+        _ => TRIES,
+    }
+}
+
 fn refusal(code: c_int) -> Refused {
     match code {
         EMSGSIZE => Refused::TooLarge,
@@ -236,6 +255,21 @@ mod tests {
                 _ => Ok(()),
             };
             assert_eq!(outcome, Some(expected), "datagram {nth}");
+        }
+    }
+
+    #[test]
+    fn an_error_about_an_earlier_datagram_fails_none() {
+        for ip in ["127.0.0.1", "::1"] {
+            let (socket, peer) = crate::io::errors::tests::with_a_pending_error(ip);
+            let address = peer.local_addr().unwrap();
+            let mut outcomes = Vec::new();
+            let sent = (0..3).map(|_| datagram(address, b"fine"));
+            Batch::new().send(socket.as_fd(), sent, |_, result| outcomes.push(result));
+            assert_eq!(outcomes, [Ok(()); 3]);
+            for _ in 0..3 {
+                assert_eq!(peer.recv(&mut [0; 8]).unwrap(), 4);
+            }
         }
     }
 

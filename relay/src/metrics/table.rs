@@ -1,12 +1,13 @@
 //! The table of the relay's metrics: name, type, help, labels, and where each value comes from. Every combination of
 //! label values is there from the start.
 
-use turnpike_proto::{DropReason, Label, Tally, Transport};
-use turnpike_relay_api::admin::{Flow, Traffic};
+use turnpike_proto::{ByFamily, DropReason, Family, Label, Tally, Transport};
+use turnpike_relay_api::admin::Flow;
 
 use crate::{
     front_door::{FrontDoor, Outcome},
-    snapshot::{Family, Snapshot},
+    shared::PortCount,
+    snapshot::Snapshot,
     tls::Tls,
     view::{VERSION, View},
 };
@@ -34,8 +35,7 @@ pub(crate) struct Row {
 pub(crate) struct Reading {
     total: Snapshot,
     allocations_limit: usize,
-    ports_in_use: usize,
-    ports_limit: usize,
+    ports: ByFamily<PortCount>,
     revocations: usize,
     revocations_dropped: u64,
     draining: bool,
@@ -145,15 +145,15 @@ pub(crate) static TABLE: &[Row] = &[
         name: "turnpike_relay_ports_in_use",
         kind: Kind::Gauge,
         help: "Relay ports that are bound, those held for a reservation included.",
-        labels: &[],
-        samples: |reading| one(reading.ports_in_use as u64),
+        labels: &["family"],
+        samples: |reading| ports(reading, |ports| ports.in_use),
     },
     Row {
         name: "turnpike_relay_ports_limit",
         kind: Kind::Gauge,
-        help: "Relay ports of the range.",
-        labels: &[],
-        samples: |reading| one(reading.ports_limit as u64),
+        help: "Relay ports of the range; 0 of a family that is not relayed.",
+        labels: &["family"],
+        samples: |reading| ports(reading, |ports| ports.limit),
     },
     Row {
         name: "turnpike_permissions",
@@ -299,8 +299,7 @@ impl Reading {
         Self {
             total: view.snapshot(),
             allocations_limit: shared.limits.allocations,
-            ports_in_use: shared.ports_in_use(),
-            ports_limit: shared.ports_limit(),
+            ports: shared.ports(),
             revocations: view.node.revocations.len(),
             revocations_dropped: view.node.revocations.forgotten(),
             draining: view.is_draining(),
@@ -325,7 +324,11 @@ fn tally<L: Label>(counts: &Tally<L>) -> Vec<Sample> {
     counts.iter().map(|(label, count)| (vec![label.name()], count as f64)).collect()
 }
 
-/// Both legs by the client's transport, the client's leg by its family; relayed addresses are IPv4.
+fn ports(reading: &Reading, value: fn(&PortCount) -> usize) -> Vec<Sample> {
+    reading.ports.iter().map(|(family, ports)| (vec![family.name()], value(ports) as f64)).collect()
+}
+
+/// Both legs by the client's transport, each by the family of its own addresses.
 fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
     let sample = |leg, direction, transport: Transport, family: Family, flow: &Flow| {
         (vec![leg, direction, transport.name(), family.name(), USER], value(flow) as f64)
@@ -334,13 +337,8 @@ fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
     for (transport, family, traffic) in reading.total.traffic.iter() {
         samples.push(sample("client", "in", transport, family, &traffic.client_in));
         samples.push(sample("client", "out", transport, family, &traffic.client_out));
-    }
-    for transport in Transport::ALL {
-        let mut peers = Traffic::default();
-        let of_transport = reading.total.traffic.iter().filter(|(of, _, _)| of == transport);
-        of_transport.for_each(|(_, _, traffic)| peers.add(traffic));
-        samples.push(sample("peer", "in", *transport, Family::Ipv4, &peers.peer_in));
-        samples.push(sample("peer", "out", *transport, Family::Ipv4, &peers.peer_out));
+        samples.push(sample("peer", "in", transport, family, &traffic.peer_in));
+        samples.push(sample("peer", "out", transport, family, &traffic.peer_out));
     }
     samples
 }

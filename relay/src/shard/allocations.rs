@@ -1,10 +1,10 @@
 //! What the core asks for: messages, relay sockets opened and closed. Each allocation is closed, counted and logged once.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use turnpike_proto::{
-    AllocationKey, Cause, Closed, DropReason, FiveTuple, Label as _, OpenedRelay, Output, RelayRefused,
-    RelayRequest, Shares, Transport,
+    AllocationKey, ByFamily, Cause, Closed, DropReason, Family, FiveTuple, Label as _, OpenedRelay, Output,
+    RelayRefused, RelayRequest, Shares, Transport,
 };
 use turnpike_relay_api::target::Target;
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     io::Token,
-    shared::{Place, RelaySocket},
+    shared::{Place, RelaySockets},
 };
 
 impl Shard {
@@ -30,13 +30,20 @@ impl Shard {
                     }
                 }
                 Output::OpenRelay { allocation, request } => self.open_relay(allocation, &request),
+                Output::CloseAddress { allocation, family } => self.close_address(allocation, family),
                 Output::CloseRelay { allocation } => self.close_relay(allocation),
             }
         }
     }
 
-    /// Closes the sockets of ended allocations, whose ports and places are then free.
+    /// Closes the sockets of ended addresses and allocations, whose ports and places are then free.
     pub(super) fn close_sockets(&mut self) {
+        for (allocation, family) in self.closing_addresses.drain(..) {
+            let relay = self.relays[allocation.index as usize].as_mut();
+            if let Some(relay) = relay.filter(|relay| relay.key == allocation) {
+                relay.sockets.close(family);
+            }
+        }
         for allocation in &self.closing {
             self.relays[allocation.index as usize] = None;
         }
@@ -50,7 +57,7 @@ impl Shard {
         while let Some(allocation) = self.closing.pop() {
             self.disown_stream(allocation);
             if let Some(closed) = self.server.release(allocation) {
-                self.ended.get_mut(&closed.five_tuple).add(&closed.traffic);
+                self.ended.add(closed.five_tuple.transport, &closed.traffic);
                 log_closed(&closed);
             }
         }
@@ -75,7 +82,7 @@ impl Shard {
 
     fn open_relay(&mut self, allocation: AllocationKey, request: &RelayRequest) {
         match self.bind_relay(allocation, request) {
-            Ok((relay, shares)) => self.serve_relay(allocation, relay, shares),
+            Ok((sockets, shares)) => self.serve_relay(allocation, sockets, shares),
             Err(why) => {
                 tracing::debug!(subject = %request.subject, client = %request.client, ?why, "allocation refused");
                 self.server.handle_relay_failed(self.now, allocation, why);
@@ -87,20 +94,30 @@ impl Shard {
         &self,
         allocation: AllocationKey,
         request: &RelayRequest,
-    ) -> Result<(RelaySocket, Shares), RelayRefused> {
+    ) -> Result<(RelaySockets, Shares), RelayRefused> {
         let Node { shared, revocations, .. } = &self.node;
         if revocations.cover(&request.subject, self.now.unix) {
             return Err(RelayRefused::Revoked);
         }
         let shares = shared.shares.of(request)?;
-        let relay = shared.open(request, self.now.mono)?;
-        let watched = self.epoll.add(relay.socket(), Token::Relay(allocation.index));
-        watched.map(|()| (relay, shares)).map_err(|_| RelayRefused::Socket)
+        let sockets = shared.open(request, self.now.mono)?;
+        self.watch(allocation, &sockets).map(|()| (sockets, shares)).map_err(|_| RelayRefused::Socket)
     }
 
-    fn serve_relay(&mut self, key: AllocationKey, socket: RelaySocket, shares: Shares) {
-        let (advertised, reservation) = (socket.advertised, socket.reservation);
-        self.node.shared.table.set(advertised.port(), Place { shard: self.id, allocation: key });
+    fn watch(&self, allocation: AllocationKey, sockets: &RelaySockets) -> io::Result<()> {
+        for family in Family::ALL {
+            if let Some(socket) = sockets.socket(family) {
+                self.epoll.add(socket, Token::Relay(allocation.index, family))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_relay(&mut self, key: AllocationKey, sockets: RelaySockets, shares: Shares) {
+        let (advertised, reservation) = (sockets.advertised, sockets.reservation);
+        for relayed in advertised.iter().filter_map(|(_, relayed)| *relayed) {
+            self.node.shared.table.set(relayed, Place { shard: self.id, allocation: key });
+        }
         self.server.handle_relay_opened(self.now, key, OpenedRelay { advertised, reservation, shares });
         let exit = self.server.allocation(key).and_then(|allocation| self.exit_to(allocation.five_tuple()));
         let exit = exit.expect("the client of an allocation that was just asked for is there");
@@ -113,21 +130,35 @@ impl Shard {
             subject = allocation.subject(),
             transport = allocation.five_tuple().transport.name(),
             client = %allocation.five_tuple().client,
-            relayed = %advertised,
+            relayed = shown(&advertised),
             "allocation opened"
         );
         let slot = key.index as usize;
         if self.relays.len() <= slot {
             self.relays.resize_with(slot + 1, || None);
         }
-        self.relays[slot] = Some(Relay { key, exit, socket });
+        self.relays[slot] = Some(Relay { key, exit, sockets });
     }
 
     fn close_relay(&mut self, allocation: AllocationKey) {
-        if let Some(relay) = &self.relays[allocation.index as usize] {
-            self.node.shared.table.clear(relay.socket.advertised.port());
+        for family in Family::ALL {
+            self.forget_address(allocation, family);
         }
         self.closing.push(allocation);
+    }
+
+    fn close_address(&mut self, allocation: AllocationKey, family: Family) {
+        self.forget_address(allocation, family);
+        self.closing_addresses.push((allocation, family));
+    }
+
+    /// From now on nothing of this node is sent to it. A port that is closed already may be another's by now.
+    fn forget_address(&mut self, allocation: AllocationKey, family: Family) {
+        let Some(relay) = &self.relays[allocation.index as usize] else { return };
+        let is_open = relay.sockets.socket(family).is_some();
+        if let Some(relayed) = relay.sockets.advertised[family].filter(|_| is_open) {
+            self.node.shared.table.clear(relayed);
+        }
     }
 
     /// Where messages to a client leave; `None` when its connection has ended.
@@ -150,15 +181,21 @@ impl Shard {
     }
 }
 
+/// Relayed addresses as they stand in the log.
+fn shown(relayed: &ByFamily<Option<SocketAddr>>) -> String {
+    let all = relayed.iter().filter_map(|(_, address)| *address);
+    all.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
+}
+
 fn log_closed(closed: &Closed) {
-    let traffic = &closed.traffic;
+    let traffic = closed.traffic.total();
     tracing::info!(
         id = %closed.id,
         subject = &*closed.subject,
         cause = closed.cause.name(),
         transport = closed.five_tuple.transport.name(),
         client = %closed.five_tuple.client,
-        relayed = %closed.relayed,
+        relayed = shown(&closed.relayed),
         duration_seconds = closed.closed.saturating_sub(closed.opened).as_secs_f64(),
         client_in_bytes = traffic.client_in.bytes,
         client_in_packets = traffic.client_in.packets,

@@ -7,6 +7,7 @@ use turnpike_proto::{ClientVerdict, DropReason, FiveTuple, Transport};
 use super::{
     Shard,
     outbox::{Account, Entry, Exit, Kept, Payload},
+    peers::ToPeer,
 };
 
 /// Most datagrams that one listener gives at a time.
@@ -62,9 +63,10 @@ impl Shard {
         let start = message.start;
         let bytes = &self.inbox.bytes(slot)[message];
         match self.server.handle_client(self.now, five_tuple, bytes, &mut self.reply) {
-            ClientVerdict::Relay { allocation, peer, payload, route } => {
+            ClientVerdict::Relay { allocation, peer, payload, route, dont_fragment } => {
                 let payload = start + payload.start..start + payload.end;
-                self.send_to_peer(allocation, peer, slot, payload, route);
+                let payload = ToPeer { slot, range: payload, dont_fragment };
+                self.send_to_peer(allocation, peer, payload, route);
             }
             ClientVerdict::Reply { allocation } => {
                 let bytes = mem::replace(&mut self.reply, self.outbox.spare());
@@ -86,6 +88,7 @@ impl Shard {
             header: None,
             payload,
             pad: 0,
+            dont_fragment: false,
             account,
         });
     }

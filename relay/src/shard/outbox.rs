@@ -5,7 +5,7 @@ use std::{
     ops::Range,
 };
 
-use turnpike_proto::{AllocationKey, Header};
+use turnpike_proto::{AllocationKey, Family, Header};
 
 use crate::io::{Datagram, Inbox};
 
@@ -15,8 +15,8 @@ const SPARE: usize = 128;
 /// The socket that a message leaves by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Exit {
-    /// The relay socket of the allocation in this slot.
-    Relay(u32),
+    /// The relay socket of this family of the allocation in this slot.
+    Relay(u32, Family),
     /// The listener at this place.
     Listener(usize),
     /// The connection in this slot.
@@ -37,6 +37,8 @@ pub(super) enum Payload {
     Received { slot: usize, range: Range<usize> },
     /// A message of the control plane, or a payload of another shard.
     Kept(usize),
+    /// There are none.
+    Empty,
 }
 
 /// Whose bytes they are once the kernel has taken them.
@@ -45,7 +47,7 @@ pub(super) enum Account {
     /// The allocation's, on its client's leg.
     Client(AllocationKey),
     /// The allocation's, on its peers' leg.
-    Peer(AllocationKey),
+    Peer(AllocationKey, Family),
     /// Nobody's: an answer to a client without an allocation.
     None(SocketAddr),
 }
@@ -59,6 +61,8 @@ pub(super) struct Entry {
     pub(super) header: Option<Header>,
     pub(super) payload: Payload,
     pub(super) pad: u8,
+    /// It leaves with DF, or not at all.
+    pub(super) dont_fragment: bool,
     pub(super) account: Account,
 }
 
@@ -128,7 +132,7 @@ impl Outbox {
 impl Exit {
     fn side(self) -> Side {
         match self {
-            Self::Relay(_) => Side::Peers,
+            Self::Relay(..) => Side::Peers,
             Self::Listener(_) | Self::Stream(_) => Side::Clients,
         }
     }
@@ -159,6 +163,14 @@ impl<'a> Group<'a> {
         (0..self.len()).map(|place| self.datagram(place))
     }
 
+    /// Its parts that leave with DF and those that need not, in order.
+    pub(super) fn by_fragmentation(&self) -> impl Iterator<Item = (bool, Group<'a>)> {
+        let Self { places, entries, inbox, kept } = *self;
+        let whole = move |place: u32| entries[place as usize].dont_fragment;
+        let parts = places.chunk_by(move |one, other| whole(*one) == whole(*other));
+        parts.map(move |places| (whole(places[0]), Group { places, entries, inbox, kept }))
+    }
+
     fn entry(&self, place: usize) -> &'a Entry {
         &self.entries[self.places[place] as usize]
     }
@@ -169,6 +181,7 @@ impl Entry {
         let payload = match &self.payload {
             Payload::Received { slot, range } => &inbox.bytes(*slot)[range.clone()],
             Payload::Kept(place) => &kept[*place].bytes,
+            Payload::Empty => &[],
         };
         let header = self.header.as_ref().map_or(&[][..], AsRef::as_ref);
         Datagram { to: self.to, from: self.from, header, payload, pad: self.pad }

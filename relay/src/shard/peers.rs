@@ -6,7 +6,7 @@ use std::{
     os::fd::AsFd as _,
 };
 
-use turnpike_proto::{AllocationKey, DropReason, FiveTuple, PeerVerdict, Route};
+use turnpike_proto::{AllocationKey, DropReason, Family, FiveTuple, PeerVerdict, Route};
 
 use super::{
     Relay, Shard,
@@ -19,14 +19,23 @@ pub(super) const BATCH: usize = 16;
 /// Most payloads that one ring gives in a turn.
 const PARCELS: usize = 64;
 
+/// A client's payload, which is in the inbox.
+pub(super) struct ToPeer {
+    pub(super) slot: usize,
+    pub(super) range: Range<usize>,
+    /// It leaves with DF, or not at all.
+    pub(super) dont_fragment: bool,
+}
+
 impl Shard {
-    /// Takes one batch from the relay socket of a slot.
-    pub(super) fn read_relay(&mut self, slot: u32) {
+    /// Takes one batch from a relay socket of a slot.
+    pub(super) fn read_relay(&mut self, slot: u32, family: Family) {
         let Some(relay) = self.relays.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(socket) = relay.sockets.socket(family) else { return };
         let allocation = relay.key;
-        let received = self.inbox.receive(relay.socket.socket().as_fd(), BATCH, false);
+        let received = self.inbox.receive(socket.as_fd(), BATCH, false);
         let slots = received.unwrap_or_else(|error| {
-            tracing::debug!(%error, relayed = %relay.socket.advertised, "receive failed");
+            tracing::debug!(%error, relayed = ?relay.sockets.advertised[family], "receive failed");
             0..0
         });
         for slot in slots {
@@ -53,52 +62,69 @@ impl Shard {
         }
     }
 
-    /// Sends a client's payload, which is in the inbox, to its peer.
+    /// Sends a client's payload to its peer.
     pub(super) fn send_to_peer(
         &mut self,
         allocation: AllocationKey,
         peer: SocketAddr,
-        slot: usize,
-        range: Range<usize>,
+        payload: ToPeer,
         route: Route,
     ) {
         let or_socket = match route {
             Route::Socket => true,
             Route::Own { or_socket } => match self.node.shared.table.find(peer) {
-                Some(place) => return self.hairpin(allocation, place, slot, range),
+                Some(place) => return self.hairpin(allocation, peer, place, payload),
                 None => or_socket,
             },
         };
+        let ToPeer { slot, range, dont_fragment } = payload;
+        let family = Family::of(peer.ip());
         match or_socket {
             true => self.outbox.push(Entry {
-                exit: Exit::Relay(allocation.index),
+                exit: Exit::Relay(allocation.index, family),
                 to: peer,
                 from: None,
                 header: None,
                 payload: Payload::Received { slot, range },
                 pad: 0,
-                account: Account::Peer(allocation),
+                dont_fragment,
+                account: Account::Peer(allocation, family),
             }),
             false => self.server.dropped(DropReason::OwnAddress),
         }
     }
 
-    /// Hands a payload to another allocation of this node. Its peer is the sender's relayed address, as seen outside.
-    fn hairpin(&mut self, sender: AllocationKey, to: Place, slot: usize, range: Range<usize>) {
-        let (from, len) = (self.relay(sender).socket.advertised, range.len());
+    /// Hands a payload to another allocation of this node. Its peer is the sender's relayed address of the same family,
+    /// as seen outside. Nothing on this way fragments.
+    fn hairpin(&mut self, sender: AllocationKey, peer: SocketAddr, to: Place, payload: ToPeer) {
+        let ToPeer { slot, range, .. } = payload;
+        let (family, len) = (Family::of(peer.ip()), range.len());
+        let from = self.relay(sender).sockets.advertised[family];
+        let from = from.expect("a permitted peer is of the family of a relayed address");
         if to.shard == self.id {
-            self.server.hairpinned(sender, len);
+            self.server.hairpinned(sender, family, len);
             return self.deliver(to.allocation, from, len, Payload::Received { slot, range });
         }
         match self.rings.push(to.shard, to.allocation, from, &self.inbox.bytes(slot)[range]) {
-            Ok(()) => self.server.hairpinned(sender, len),
+            Ok(()) => self.server.hairpinned(sender, family, len),
             Err(Full) => self.server.dropped(DropReason::RingFull),
         }
     }
 
     /// Sends a peer's payload to the client of an allocation.
     fn deliver(&mut self, allocation: AllocationKey, from: SocketAddr, len: usize, payload: Payload) {
-        match self.server.handle_peer(self.now, allocation, from, len) {
+        let verdict = self.server.handle_peer(self.now, allocation, from, len);
+        self.send_to_client(allocation, verdict, payload);
+    }
+
+    /// Does what the core says about something from the way to a peer.
+    pub(super) fn send_to_client(
+        &mut self,
+        allocation: AllocationKey,
+        verdict: PeerVerdict,
+        payload: Payload,
+    ) {
+        match verdict {
             PeerVerdict::Relay { five_tuple, header, pad } => {
                 let exit = self.relay(allocation).exit;
                 self.outbox.push(Entry {
@@ -108,6 +134,7 @@ impl Shard {
                     header: Some(header),
                     payload,
                     pad,
+                    dont_fragment: false,
                     account: Account::Client(allocation),
                 });
             }

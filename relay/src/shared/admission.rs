@@ -171,13 +171,14 @@ impl<K: Hash + Eq> Drop for Permit<K> {
 mod tests {
     use std::thread;
 
-    use turnpike_proto::PortRequest;
+    use turnpike_proto::{ByFamily, PortRequest};
 
     use super::*;
 
     fn request(subject: &str, limit: Option<u32>, client: &str) -> RelayRequest {
         let client = client.parse().unwrap();
-        RelayRequest { subject: subject.into(), limit, credential: None, client, port: PortRequest::Any }
+        let (credential, families) = (None, ByFamily::default());
+        RelayRequest { subject: subject.into(), limit, credential, client, families, port: PortRequest::Any }
     }
 
     fn of_subject(subject: &str, limit: Option<u32>) -> RelayRequest {

@@ -3,12 +3,13 @@
 use std::{
     collections::VecDeque,
     io,
-    net::{Ipv4Addr, UdpSocket},
+    net::{IpAddr, UdpSocket},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use turnpike_proto::Family;
 
 use crate::io::open_relay_socket;
 
@@ -19,10 +20,10 @@ const TRIES: usize = 1_024;
 /// Random looks for an even port with a free neighbour, before every one is looked at.
 const LOOKS: usize = 16;
 
-/// The free ports of the range.
+/// The free ports of the range on one address, and so of one family.
 #[derive(Debug)]
 pub(crate) struct PortPool {
-    ip: Ipv4Addr,
+    ip: IpAddr,
     size: usize,
     free: Mutex<Free>,
 }
@@ -71,11 +72,15 @@ impl BoundPort {
     pub(crate) fn number(&self) -> u16 {
         self.lease.port
     }
+
+    pub(crate) fn family(&self) -> Family {
+        Family::of(self.lease.pool.ip)
+    }
 }
 
 impl PortPool {
     /// `range` is the first and the last port, both included.
-    pub(crate) fn new(ip: Ipv4Addr, range: (u16, u16)) -> Self {
+    pub(crate) fn new(ip: IpAddr, range: (u16, u16)) -> Self {
         let (first, last) = range;
         let mut free = Free {
             even: Bag::new(range),
@@ -132,7 +137,7 @@ impl PortPool {
 
     /// `Ok(None)` when another program holds the port, which is then set aside.
     fn bind(&self, mut lease: Lease, now: Duration) -> Result<Option<BoundPort>, BindError> {
-        match open_relay_socket(self.ip.into(), lease.port) {
+        match open_relay_socket(self.ip, lease.port) {
             Ok(socket) => Ok(Some(BoundPort { socket, lease })),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 lease.set_aside_until = Some(now + SET_ASIDE);

@@ -142,13 +142,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use turnpike_proto::PortRequest;
+    use turnpike_proto::{ByFamily, PortRequest};
 
     use super::*;
 
     fn request(subject: &str, credential: Option<LimitedCredential>) -> RelayRequest {
         let client = Ipv4Addr::LOCALHOST.into();
-        RelayRequest { subject: subject.into(), limit: None, credential, client, port: PortRequest::Any }
+        let (families, port) = (ByFamily::default(), PortRequest::Any);
+        RelayRequest { subject: subject.into(), limit: None, credential, client, families, port }
     }
 
     fn limited(name: &str, expires_at: u64, bytes: u64) -> LimitedCredential {

@@ -1,4 +1,8 @@
-use std::{collections::HashSet, thread};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    thread,
+};
 
 use super::*;
 
@@ -11,12 +15,11 @@ pub(super) fn own_loopback_address() -> Ipv4Addr {
 }
 
 fn shared(ports: (u16, u16), allocations: usize, allocations_per_subject: usize) -> Shared {
-    let bound = own_loopback_address();
-    let advertised = Ipv4Addr::new(198, 18, 0, 1);
+    let ipv4 = RelayAddress { bound: own_loopback_address().into(), advertised: [198, 18, 0, 1].into() };
+    let relayed = ByFamily::from_fn(|family| (family == Family::Ipv4).then_some(ipv4));
     let (allocations_per_ip, bitrate_per_subject) = (0, 0);
     Shared::new(Limits {
-        bound,
-        advertised,
+        relayed,
         ports,
         allocations,
         allocations_per_subject,
@@ -25,26 +28,100 @@ fn shared(ports: (u16, u16), allocations: usize, allocations_per_subject: usize)
     })
 }
 
+/// Relayed addresses of both families.
+fn dual(ports: (u16, u16), allocations_per_subject: usize) -> Shared {
+    let ipv6 = RelayAddress { bound: Ipv6Addr::LOCALHOST.into(), advertised: "2001:db8::1".parse().unwrap() };
+    let mut limits = shared(ports, 10, allocations_per_subject).limits;
+    limits.relayed[Family::Ipv6] = Some(ipv6);
+    Shared::new(limits)
+}
+
 fn request(subject: &str, port: PortRequest) -> RelayRequest {
+    of_families(subject, port, &[Family::Ipv4])
+}
+
+fn of_families(subject: &str, port: PortRequest, families: &[Family]) -> RelayRequest {
     RelayRequest {
         subject: subject.into(),
         limit: None,
         credential: None,
         client: Ipv4Addr::LOCALHOST.into(),
+        families: ByFamily::from_fn(|family| families.contains(&family)),
         port,
     }
+}
+
+/// The advertised IPv4 port.
+fn port(relay: &RelaySockets) -> u16 {
+    relay.advertised[Family::Ipv4].unwrap().port()
+}
+
+fn in_use(shared: &Shared) -> usize {
+    shared.ports()[Family::Ipv4].in_use
 }
 
 #[test]
 fn an_allocation_is_bound_on_one_address_and_advertised_by_another() {
     let shared = shared((22_000, 22_003), 10, 0);
     let relay = shared.open(&request("a", PortRequest::Any), NOW).unwrap();
-    let bound = relay.socket().local_addr().unwrap();
-    assert_eq!(bound, (own_loopback_address(), relay.advertised.port()).into());
-    assert_eq!(relay.advertised.ip(), IpAddr::from([198, 18, 0, 1]));
-    assert_eq!((shared.allocations(), shared.ports_in_use(), shared.ports_limit()), (1, 1, 4));
+    let bound = relay.socket(Family::Ipv4).unwrap().local_addr().unwrap();
+    assert_eq!(bound, (own_loopback_address(), port(&relay)).into());
+    assert_eq!(relay.advertised[Family::Ipv4].unwrap().ip(), IpAddr::from([198, 18, 0, 1]));
+    let ports = shared.ports();
+    assert_eq!(ports[Family::Ipv4], PortCount { in_use: 1, limit: 4 });
+    assert_eq!((shared.allocations(), ports[Family::Ipv6]), (1, PortCount::default()));
     drop(relay);
-    assert_eq!((shared.allocations(), shared.ports_in_use()), (0, 0));
+    assert_eq!((shared.allocations(), in_use(&shared)), (0, 0));
+}
+
+#[test]
+fn two_relayed_addresses_are_one_allocation_with_a_port_of_each_family() {
+    let shared = dual((22_800, 22_801), 1);
+    let both = |subject: &str| shared.open(&of_families(subject, PortRequest::Any, &Family::ALL), NOW);
+    let mut relay = both("a").unwrap();
+    assert_eq!(shared.allocations(), 1);
+    assert_eq!(both("a").unwrap_err(), RelayRefused::SubjectQuota);
+    for (family, advertised) in [(Family::Ipv4, "198.18.0.1"), (Family::Ipv6, "2001:db8::1")] {
+        let bound = relay.socket(family).unwrap().local_addr().unwrap();
+        assert_eq!(bound.ip(), shared.limits.relayed[family].unwrap().bound);
+        assert_eq!(
+            relay.advertised[family],
+            Some((advertised.parse::<IpAddr>().unwrap(), bound.port()).into())
+        );
+        assert_eq!(shared.ports()[family], PortCount { in_use: 1, limit: 2 });
+    }
+    relay.close(Family::Ipv4);
+    assert!(relay.socket(Family::Ipv4).is_none());
+    assert_eq!(in_use(&shared), 0);
+    assert_eq!(shared.ports()[Family::Ipv6].in_use, 1);
+    assert_eq!(shared.allocations(), 1);
+    drop(relay);
+    assert_eq!((shared.allocations(), shared.ports()[Family::Ipv6].in_use), (0, 0));
+}
+
+#[test]
+fn where_one_family_has_no_port_left_the_other_is_given() {
+    let shared = dual((22_810, 22_810), 0);
+    let open = |families: &[Family]| shared.open(&of_families("a", PortRequest::Any, families), NOW);
+    let v6 = open(&[Family::Ipv6]).unwrap();
+    let relay = open(&Family::ALL).unwrap();
+    assert!(relay.socket(Family::Ipv4).is_some() && relay.socket(Family::Ipv6).is_none());
+    assert_eq!(relay.advertised[Family::Ipv6], None);
+    assert_eq!(open(&Family::ALL).unwrap_err(), RelayRefused::NoPort);
+    assert_eq!(shared.allocations(), 2, "one that is refused keeps no place");
+    drop((v6, relay));
+}
+
+#[test]
+fn a_token_gives_the_family_that_was_held() {
+    let shared = dual((22_820, 22_821), 0);
+    let even = shared.open(&of_families("a", PortRequest::EvenAndReserveNext, &[Family::Ipv6]), NOW).unwrap();
+    let token = even.reservation.unwrap();
+    assert_eq!(shared.ports()[Family::Ipv6].in_use, 2);
+    let odd = shared.open(&of_families("b", PortRequest::Reserved(token), &[]), NOW).unwrap();
+    assert_eq!(odd.advertised[Family::Ipv4], None);
+    assert_eq!(odd.advertised[Family::Ipv6].unwrap().port(), 22_821);
+    drop((even, odd));
 }
 
 #[test]
@@ -56,7 +133,7 @@ fn each_limit_refuses_by_its_own_reason_and_keeps_nothing() {
     let third = any("b").unwrap();
     assert_eq!(any("b").unwrap_err(), RelayRefused::NodeFull);
     drop(third);
-    assert_eq!((shared.allocations(), shared.ports_in_use()), (2, 2));
+    assert_eq!((shared.allocations(), in_use(&shared)), (2, 2));
     drop(held);
     let pair = shared.open(&request("a", PortRequest::EvenAndReserveNext), NOW).unwrap();
     let last = any("b").unwrap();
@@ -69,17 +146,17 @@ fn a_reserved_port_goes_to_whoever_brings_the_token_once() {
     let shared = shared((22_200, 22_201), 10, 0);
     let even = shared.open(&request("a", PortRequest::EvenAndReserveNext), NOW).unwrap();
     let token = even.reservation.unwrap();
-    assert_eq!((even.advertised.port(), shared.ports_in_use()), (22_200, 2));
+    assert_eq!((port(&even), in_use(&shared)), (22_200, 2));
     assert!(UdpSocket::bind((own_loopback_address(), 22_201)).is_err(), "the held port is bound");
     let unknown = shared.open(&request("b", PortRequest::Reserved([1; 8])), NOW);
     assert_eq!(unknown.unwrap_err(), RelayRefused::UnknownReservation);
     let odd =
         shared.open(&request("b", PortRequest::Reserved(token)), NOW + Duration::from_secs(29)).unwrap();
-    assert_eq!((odd.advertised.port(), odd.reservation), (22_201, None));
+    assert_eq!((port(&odd), odd.reservation), (22_201, None));
     let again = shared.open(&request("b", PortRequest::Reserved(token)), NOW);
     assert_eq!(again.unwrap_err(), RelayRefused::UnknownReservation);
     drop((even, odd));
-    assert_eq!(shared.ports_in_use(), 0);
+    assert_eq!(in_use(&shared), 0);
 }
 
 #[test]
@@ -94,11 +171,11 @@ fn a_held_port_counts_against_its_subject_until_it_is_redeemed_or_expires() {
 
     let even = shared.open(&request("a", PortRequest::EvenAndReserveNext), NOW).unwrap();
     drop(even);
-    assert_eq!(shared.ports_in_use(), 1);
+    assert_eq!(in_use(&shared), 1);
     shared.sweep(NOW + HOLD - Duration::from_millis(1));
-    assert_eq!(shared.ports_in_use(), 1);
+    assert_eq!(in_use(&shared), 1);
     shared.sweep(NOW + HOLD);
-    assert_eq!(shared.ports_in_use(), 0);
+    assert_eq!(in_use(&shared), 0);
     let pair = [(); 2].map(|()| shared.open(&request("a", PortRequest::Any), NOW).unwrap());
     drop(pair);
 }
@@ -110,7 +187,7 @@ fn an_expired_token_is_unknown_even_before_the_sweep() {
         shared.open(&request("a", PortRequest::EvenAndReserveNext), NOW).unwrap().reservation.unwrap();
     let late = shared.open(&request("a", PortRequest::Reserved(token)), NOW + HOLD);
     assert_eq!(late.unwrap_err(), RelayRefused::UnknownReservation);
-    assert_eq!(shared.ports_in_use(), 0);
+    assert_eq!(in_use(&shared), 0);
 }
 
 #[test]
@@ -131,7 +208,7 @@ fn even_port_without_reservation_leaves_the_pool_whole() {
     for _ in 0..10_000 {
         drop(shared.open(&request("a", PortRequest::Even), NOW).unwrap());
     }
-    assert_eq!((shared.ports_in_use(), shared.allocations()), (0, 0));
+    assert_eq!((in_use(&shared), shared.allocations()), (0, 0));
 }
 
 #[test]
@@ -144,13 +221,16 @@ fn threads_that_allocate_at_once_never_share_a_port_or_pass_a_limit() {
                 for round in 0..60 {
                     let kinds = [PortRequest::Any, PortRequest::Even, PortRequest::EvenAndReserveNext];
                     let subject = format!("subject {}", (thread + round) % 3);
-                    let held: Vec<RelaySocket> = (0..6)
+                    let held: Vec<RelaySockets> = (0..6)
                         .filter_map(|n| shared.open(&request(&subject, kinds[n % 3]), NOW).ok())
                         .collect();
-                    let ports: HashSet<u16> = held.iter().map(|relay| relay.advertised.port()).collect();
+                    let ports: HashSet<u16> = held.iter().map(port).collect();
                     assert_eq!(ports.len(), held.len());
                     for relay in &held {
-                        assert_eq!(relay.socket().local_addr().unwrap().port(), relay.advertised.port());
+                        assert_eq!(
+                            relay.socket(Family::Ipv4).unwrap().local_addr().unwrap().port(),
+                            port(relay)
+                        );
                     }
                     assert!(shared.allocations() <= 48);
                     drop(held);
@@ -159,6 +239,6 @@ fn threads_that_allocate_at_once_never_share_a_port_or_pass_a_limit() {
             });
         }
     });
-    assert_eq!((shared.ports_in_use(), shared.allocations()), (0, 0));
+    assert_eq!((in_use(&shared), shared.allocations()), (0, 0));
     assert_eq!(shared.open(&request("x", PortRequest::Any), NOW).map(|_| ()), Ok(()));
 }

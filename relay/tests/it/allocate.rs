@@ -93,7 +93,7 @@ async fn every_port_of_the_range_is_given_once_and_then_508() {
     let mut fifth = client(&server, "ports").await;
     assert_eq!(fifth.allocate(Ask::default()).await, Err(508));
     crate::metrics::until(&server, "turnpike_allocation_failures_total{code=\"508\"}", 1.0).await;
-    crate::metrics::until(&server, "turnpike_relay_ports_in_use", 4.0).await;
+    crate::metrics::until(&server, "turnpike_relay_ports_in_use{family=\"ipv4\"}", 4.0).await;
 
     let free = held[2].relayed;
     held[2].refresh(0).await.unwrap();

@@ -104,6 +104,7 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
     assert!(samples.len() < 200, "{}", samples.len());
     for (name, value) in &samples {
         let expected = match name.split('{').next().unwrap() {
+            _ if name == "turnpike_relay_ports_limit{family=\"ipv6\"}" => 0.0,
             "turnpike_build_info" => 1.0,
             "turnpike_allocations_limit" => 10_000.0,
             "turnpike_relay_ports_limit" => 12_001.0,

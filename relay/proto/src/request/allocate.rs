@@ -1,15 +1,22 @@
 //! Allocate (RFC 8656 §7.2).
 
 use crate::{
-    ErrorCode, FiveTuple, Now, PortRequest, Server,
+    ByFamily, ErrorCode, Family, FiveTuple, Now, PortRequest, Server,
     auth::User,
+    policy,
     wire::{Method, Request, Response},
 };
 
 /// IANA's protocol number of UDP.
 const UDP: u8 = 17;
-/// REQUESTED-ADDRESS-FAMILY's IPv4 (RFC 8656 §18.6).
-const IPV4: u8 = 1;
+
+/// What an Allocate asks for.
+pub(crate) struct Wanted {
+    pub(crate) port: PortRequest,
+    pub(crate) families: ByFamily<bool>,
+    /// The family that is asked for besides and not served.
+    pub(crate) refused: Option<(Family, ErrorCode)>,
+}
 
 impl Server {
     /// `Ok(None)` when the answer waits for the relay socket.
@@ -34,18 +41,16 @@ impl Server {
             Ok(Some(_)) => return Err(ErrorCode::UnsupportedTransport),
             Ok(None) | Err(_) => return Err(ErrorCode::BadRequest),
         }
-        let port = port_request(request)?;
-        match request.requested_family() {
-            Some(_) if request.asks_for_second_family() => return Err(ErrorCode::BadRequest),
-            None | Some(Some(IPV4)) => {}
-            Some(_) => return Err(ErrorCode::AddressFamilyNotSupported),
-        }
+        let wanted = wanted(request, &self.config.families)?;
         let asked = request.lifetime().map_err(|_| ErrorCode::BadRequest)?;
+        if policy::is_tunnel(five_tuple.client.ip()) {
+            return Err(ErrorCode::Forbidden);
+        }
         if self.draining {
             return Err(ErrorCode::InsufficientCapacity);
         }
         let lifetime = self.lifetime(asked);
-        self.open(now, *five_tuple, user, request.transaction_id, lifetime, port);
+        self.open(now, *five_tuple, user, request.transaction_id, lifetime, wanted);
         Ok(None)
     }
 
@@ -58,8 +63,12 @@ impl Server {
     fn allocate_answer(&mut self, index: u32) -> Response {
         let software = self.config.software.clone();
         let allocation = self.at(index);
-        Response::success(Method::Allocate, allocation.transaction_id)
-            .relayed(allocation.relayed)
+        let start = Response::success(Method::Allocate, allocation.transaction_id);
+        let addresses = allocation.relayed();
+        let relayed = addresses.iter().filter_map(|(_, address)| *address);
+        relayed
+            .fold(start, Response::relayed)
+            .address_error(allocation.refused)
             .lifetime(allocation.granted)
             .mapped(allocation.five_tuple.client)
             .reservation(allocation.reservation)
@@ -67,18 +76,38 @@ impl Server {
     }
 }
 
-/// EVEN-PORT and RESERVATION-TOKEN, which exclude each other and the address families.
-fn port_request(request: &Request<'_>) -> Result<PortRequest, ErrorCode> {
+/// EVEN-PORT and RESERVATION-TOKEN, which exclude each other, and the address families, which a token excludes.
+fn wanted(request: &Request<'_>, served: &ByFamily<bool>) -> Result<Wanted, ErrorCode> {
     let even = request.even_port().map_err(|_| ErrorCode::BadRequest)?;
     let token = request.reservation_token().map_err(|_| ErrorCode::BadRequest)?;
-    let families = request.requested_family().is_some() || request.asks_for_second_family();
-    match (token, even) {
-        (Some(_), Some(_)) => Err(ErrorCode::BadRequest),
-        (Some(_), None) if families => Err(ErrorCode::BadRequest),
-        (Some(token), None) => Ok(PortRequest::Reserved(token)),
-        (None, Some(true)) if request.asks_for_second_family() => Err(ErrorCode::BadRequest),
-        (None, Some(true)) => Ok(PortRequest::EvenAndReserveNext),
-        (None, Some(false)) => Ok(PortRequest::Even),
-        (None, None) => Ok(PortRequest::Any),
+    let requested = request.requested_family().map_err(|_| ErrorCode::BadRequest)?;
+    let additional = request.additional_family().map_err(|_| ErrorCode::BadRequest)?;
+    let families = requested.is_some() || additional.is_some();
+    let port = match (token, even) {
+        (Some(_), Some(_)) => return Err(ErrorCode::BadRequest),
+        (Some(_), None) if families => return Err(ErrorCode::BadRequest),
+        (Some(token), None) => {
+            let port = PortRequest::Reserved(token);
+            return Ok(Wanted { port, families: ByFamily::default(), refused: None });
+        }
+        (None, Some(true)) if additional.is_some() => return Err(ErrorCode::BadRequest),
+        (None, Some(true)) => PortRequest::EvenAndReserveNext,
+        (None, Some(false)) => PortRequest::Even,
+        (None, None) => PortRequest::Any,
+    };
+    match additional.map(Family::of_number) {
+        None => {
+            let asked = requested.map_or(Some(Family::Ipv4), Family::of_number);
+            let family = asked.filter(|family| served[*family]);
+            let family = family.ok_or(ErrorCode::AddressFamilyNotSupported)?;
+            Ok(Wanted { port, families: ByFamily::from_fn(|f| f == family), refused: None })
+        }
+        // IPv4 is asked for by not asking, so that IPv6 is all that can be asked for besides.
+        Some(Some(Family::Ipv6)) if requested.is_none() => {
+            let missing = Family::ALL.into_iter().find(|family| !served[*family]);
+            let refused = missing.map(|family| (family, ErrorCode::AddressFamilyNotSupported));
+            Ok(Wanted { port, families: *served, refused })
+        }
+        Some(_) => Err(ErrorCode::BadRequest),
     }
 }

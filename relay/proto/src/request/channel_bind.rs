@@ -15,7 +15,7 @@ impl Server {
         if !(0x4000..=last).contains(&number) {
             return Err(ErrorCode::BadRequest);
         }
-        self.admit_peer(index, peer.ip())?;
+        self.admit_peer(now, index, peer.ip())?;
         self.policy.judge_port(peer).map_err(|denied| {
             self.counters.peers_denied.count(denied);
             ErrorCode::Forbidden

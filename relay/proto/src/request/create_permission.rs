@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Answer;
 use crate::{
-    ErrorCode, Now, Server,
+    ErrorCode, Family, Now, Server,
     wire::{Request, Response},
 };
 
@@ -16,7 +16,7 @@ impl Server {
             return Err(ErrorCode::BadRequest);
         }
         for ip in &peers {
-            self.admit_peer(index, *ip)?;
+            self.admit_peer(now, index, *ip)?;
         }
         let most = self.limits().permissions;
         match self.at(index).permit(&peers, now.mono, most) {
@@ -25,9 +25,9 @@ impl Server {
         }
     }
 
-    /// Judges a peer's address: 443 for another family than the relayed address has, 403 for one that is denied.
-    pub(super) fn admit_peer(&mut self, index: u32, ip: IpAddr) -> Result<(), ErrorCode> {
-        if ip.is_ipv4() != self.at(index).relayed.is_ipv4() {
+    /// Judges a peer's address: 443 for a family that no relayed address has, 403 for one that is denied.
+    pub(super) fn admit_peer(&mut self, now: Now, index: u32, ip: IpAddr) -> Result<(), ErrorCode> {
+        if !self.at(index).serves(Family::of(ip), now.mono) {
             return Err(ErrorCode::PeerAddressFamilyMismatch);
         }
         self.policy.judge(ip).map_err(|denied| {

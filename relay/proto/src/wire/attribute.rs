@@ -15,12 +15,15 @@ pub(crate) const NONCE: u16 = 0x0015;
 pub(crate) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
 pub(crate) const EVEN_PORT: u16 = 0x0018;
 pub(crate) const REQUESTED_TRANSPORT: u16 = 0x0019;
+pub(crate) const DONT_FRAGMENT: u16 = 0x001A;
 pub(crate) const MESSAGE_INTEGRITY_SHA256: u16 = 0x001C;
 pub(crate) const PASSWORD_ALGORITHM: u16 = 0x001D;
 pub(crate) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 pub(crate) const RESERVATION_TOKEN: u16 = 0x0022;
 pub(crate) const ADDITIONAL_ADDRESS_FAMILY: u16 = 0x8000;
+pub(crate) const ADDRESS_ERROR_CODE: u16 = 0x8001;
 pub(crate) const PASSWORD_ALGORITHMS: u16 = 0x8002;
+pub(crate) const ICMP: u16 = 0x8004;
 pub(crate) const FINGERPRINT: u16 = 0x8028;
 
 /// Known to this server, though not every method expects each: what a method does not expect is ignored.
@@ -40,6 +43,7 @@ const KNOWN: &[u16] = &[
     REQUESTED_ADDRESS_FAMILY,
     EVEN_PORT,
     REQUESTED_TRANSPORT,
+    DONT_FRAGMENT,
     MESSAGE_INTEGRITY_SHA256,
     PASSWORD_ALGORITHM,
     XOR_MAPPED_ADDRESS,

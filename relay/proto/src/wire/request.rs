@@ -7,8 +7,7 @@ use stun::{
     message::{Getter, Message as Decoded},
 };
 use turn::proto::{
-    channum::ChannelNumber, lifetime::Lifetime, reqfamily::RequestedAddressFamily,
-    reqtrans::RequestedTransport, rsrvtoken::ReservationToken,
+    channum::ChannelNumber, lifetime::Lifetime, reqtrans::RequestedTransport, rsrvtoken::ReservationToken,
 };
 
 use super::{
@@ -104,15 +103,22 @@ impl<'a> Request<'a> {
         Ok(self.get::<Lifetime>(attribute::LIFETIME)?.map(|lifetime| lifetime.0.as_secs() as u32))
     }
 
-    /// REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6): `Some(None)` is a family nobody knows.
-    pub(crate) fn requested_family(&self) -> Option<Option<u8>> {
-        self.value(attribute::REQUESTED_ADDRESS_FAMILY)?;
-        let mut family = RequestedAddressFamily::default();
-        Some(family.get_from(&self.decoded).ok().map(|()| family.0))
+    /// REQUESTED-ADDRESS-FAMILY's number (RFC 8656 §18.6), also of a family nobody knows, which `turn` does not give.
+    pub(crate) fn requested_family(&self) -> Result<Option<u8>, Invalid> {
+        self.family(attribute::REQUESTED_ADDRESS_FAMILY)
     }
 
-    pub(crate) fn asks_for_second_family(&self) -> bool {
-        self.value(attribute::ADDITIONAL_ADDRESS_FAMILY).is_some()
+    /// ADDITIONAL-ADDRESS-FAMILY's number (RFC 8656 §18.11).
+    pub(crate) fn additional_family(&self) -> Result<Option<u8>, Invalid> {
+        self.family(attribute::ADDITIONAL_ADDRESS_FAMILY)
+    }
+
+    fn family(&self, kind: u16) -> Result<Option<u8>, Invalid> {
+        match self.value(kind) {
+            None => Ok(None),
+            Some([family, _, _, _]) => Ok(Some(*family)),
+            Some(_) => Err(Invalid),
+        }
     }
 
     /// EVEN-PORT's R bit (RFC 8656 §18.7); `turn` reads it and does not tell.

@@ -21,7 +21,7 @@ use super::{
     MAGIC_COOKIE, Message, Method, TransactionId, attribute,
     integrity::{Mac, sign_sha256},
 };
-use crate::{ErrorCode, counters::Label as _};
+use crate::{ErrorCode, Family, counters::Label as _};
 
 /// A STUN answer being put together, attribute by attribute.
 pub(crate) struct Response {
@@ -65,6 +65,17 @@ impl Response {
 
     pub(crate) fn relayed(self, address: SocketAddr) -> Self {
         self.with(&RelayedAddress { ip: address.ip(), port: address.port() })
+    }
+
+    /// ADDRESS-ERROR-CODE: a family that was asked for besides and is not given (RFC 8656 §18.12).
+    pub(crate) fn address_error(mut self, refused: Option<(Family, ErrorCode)>) -> Self {
+        if let Some((family, code)) = refused {
+            let code = stun_code(code);
+            let mut value = vec![family.number(), 0, (code.0 / 100) as u8, (code.0 % 100) as u8];
+            value.extend(ERROR_REASONS.get(&code).into_iter().flatten());
+            self.message.add(AttrType(attribute::ADDRESS_ERROR_CODE), &value);
+        }
+        self
     }
 
     pub(crate) fn lifetime(self, lifetime: Duration) -> Self {

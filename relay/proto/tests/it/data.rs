@@ -23,6 +23,24 @@ fn rule_79_send_needs_a_peer_and_data_and_data_may_be_empty() {
 }
 
 #[test]
+fn rule_81_send_with_dont_fragment_says_so_to_the_driver_and_nothing_else_does() {
+    let mut world = World::new();
+    let mut user = User::ready(&mut world, 1, "a");
+    user.bind(&mut world, 0x4000, peer(1, 5000));
+    let plain = user.request(SEND).peer(peer(1, 5000)).attr(DATA, b"x").bytes;
+    let first = user.request(SEND).attr(DONT_FRAGMENT, b"").peer(peer(1, 5000)).attr(DATA, b"x").bytes;
+    let last = user.request(SEND).peer(peer(1, 5000)).attr(DATA, b"x").attr(DONT_FRAGMENT, b"").bytes;
+    for (datagram, expected) in
+        [(plain, false), (first, true), (last, true), (channel_data(0x4000, b"x"), false)]
+    {
+        let ClientVerdict::Relay { dont_fragment, .. } = world.silent(&user.tuple, &datagram) else {
+            panic!()
+        };
+        assert_eq!(dont_fragment, expected);
+    }
+}
+
+#[test]
 fn send_forwards_exactly_its_data_wherever_it_stands() {
     let mut world = World::new();
     let mut user = User::ready(&mut world, 1, "a");

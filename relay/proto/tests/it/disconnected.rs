@@ -1,6 +1,6 @@
 use std::net::SocketAddr;
 
-use turnpike_proto::{Cause, ClientVerdict, OpenedRelay, Output, RelayRefused, Transport};
+use turnpike_proto::{ByFamily, Cause, ClientVerdict, Family, OpenedRelay, Output, RelayRefused, Transport};
 use turnpike_relay_api::admin::Flow;
 
 use crate::{
@@ -67,12 +67,10 @@ fn a_connection_that_ends_while_its_relay_socket_is_bound_leaves_nothing() {
     let mut user = over_tcp(1);
     let first = lost_while_opening(&mut world, &mut user);
     assert!(user.allocate(&mut world).is_success(), "the five-tuple is free for the next connection");
-    let advertised = SocketAddr::from(([198, 18, 0, 1], 60_000));
-    world.server.handle_relay_opened(
-        world.now,
-        first,
-        OpenedRelay { advertised, reservation: None, shares: Default::default() },
-    );
+    let relayed = SocketAddr::from(([198, 18, 0, 1], 60_000));
+    let advertised = ByFamily::from_fn(|family| (family == Family::Ipv4).then_some(relayed));
+    let opened = OpenedRelay { advertised, reservation: None, shares: Default::default() };
+    world.server.handle_relay_opened(world.now, first, opened);
     let Some(Output::CloseRelay { allocation }) = world.server.poll_output() else { panic!() };
     assert_eq!(allocation, first);
     assert!(world.server.poll_output().is_none(), "nobody is there to be answered");
@@ -101,7 +99,7 @@ fn bytes_of_streams_are_counted_as_the_driver_tells_them_and_messages_are_not() 
     let mut user = over_tcp(1);
     assert!(user.allocate(&mut world).is_success());
     let key = world.key(&user);
-    let before = world.server.allocation(key).unwrap().traffic();
+    let before = world.server.allocation(key).unwrap().traffic().total();
     assert_eq!(before.client_in, Flow::default());
     assert!(refreshes(&mut user, &mut world));
     let client = user.tuple.client.ip();
@@ -109,14 +107,14 @@ fn bytes_of_streams_are_counted_as_the_driver_tells_them_and_messages_are_not() 
     world.server.stream_received(Some(key), client, 0, 2);
     world.server.stream_sent(Some(key), client, 70, 3);
     world.server.stream_received(None, client, 5, 1);
-    let traffic = world.server.allocation(key).unwrap().traffic();
+    let traffic = world.server.allocation(key).unwrap().traffic().total();
     assert_eq!(traffic.client_in, Flow { bytes: 1_080, packets: 2 });
     assert_eq!(world.server.counters().unallocated_in, Flow { bytes: 45, packets: 1 });
     let v6 = "[2001:db8::1]:1".parse::<SocketAddr>().unwrap().ip();
     world.server.stream_sent(None, v6, 1, 1);
     world.server.handle_disconnected(world.now, &user.tuple);
     let closed = world.server.release(key).unwrap();
-    assert_eq!(closed.traffic.client_in, traffic.client_in);
+    assert_eq!(closed.traffic.total().client_in, traffic.client_in);
     let unallocated_out = world.server.counters().unallocated_out.bytes;
     world.server.stream_sent(Some(key), client, 9, 0);
     let counters = world.server.counters();

@@ -247,7 +247,7 @@ fn the_last_bytes_of_a_credential_are_relayed_and_then_all_of_its_allocations_en
     worlds[1].tick();
     let closed = |world: &World| world.closed.iter().map(|closed| closed.cause).collect::<Vec<_>>();
     assert_eq!(closed(&worlds[1]), [Cause::Quota, Cause::Quota], "the one at once, the other by the sweep");
-    assert_eq!(worlds[1].closed[0].traffic.peer_in.packets, 2);
+    assert_eq!(worlds[1].closed[0].traffic.total().peer_in.packets, 2);
     let mut sender = sender.clone();
     let request = sender.request(REFRESH);
     assert_eq!(sender.ask(&mut worlds[1], request).code(), 437);

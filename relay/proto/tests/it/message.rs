@@ -27,12 +27,15 @@ pub const XOR_RELAYED: u16 = 0x0016;
 pub const FAMILY: u16 = 0x0017;
 pub const EVEN_PORT: u16 = 0x0018;
 pub const TRANSPORT: u16 = 0x0019;
+pub const DONT_FRAGMENT: u16 = 0x001A;
 pub const INTEGRITY_SHA256: u16 = 0x001C;
 pub const ALGORITHM: u16 = 0x001D;
 pub const XOR_MAPPED: u16 = 0x0020;
 pub const TOKEN: u16 = 0x0022;
 pub const SECOND_FAMILY: u16 = 0x8000;
+pub const ADDRESS_ERROR: u16 = 0x8001;
 pub const ALGORITHMS: u16 = 0x8002;
+pub const ICMP: u16 = 0x8004;
 pub const SOFTWARE: u16 = 0x8022;
 pub const FINGERPRINT: u16 = 0x8028;
 
@@ -205,7 +208,16 @@ impl Parsed {
     }
 
     pub fn address(&self, kind: u16) -> SocketAddr {
-        let value = self.get(kind).unwrap();
+        self.addresses(kind)[0]
+    }
+
+    /// Of every attribute of this type, in order.
+    pub fn addresses(&self, kind: u16) -> Vec<SocketAddr> {
+        let all = self.attributes.iter().filter(|(k, _)| *k == kind);
+        all.map(|(_, value)| self.unxored(value)).collect()
+    }
+
+    fn unxored(&self, value: &[u8]) -> SocketAddr {
         let pad: Vec<u8> = COOKIE.iter().chain(&self.transaction).copied().collect();
         let octets: Vec<u8> = value[4..].iter().zip(&pad).map(|(a, b)| a ^ b).collect();
         let port = u16::from_be_bytes([value[2], value[3]]) ^ 0x2112;

@@ -1,3 +1,4 @@
+use turnpike_proto::Family;
 use turnpike_relay_api::admin::{Flow, Traffic};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
 fn both_legs_are_counted_at_the_ip_layer_control_included() {
     let mut world = World::new();
     let mut user = User::ready(&mut world, 1, "a");
-    let start = world.server.allocation(world.key(&user)).unwrap().traffic();
+    let start = world.server.allocation(world.key(&user)).unwrap().traffic().total();
     assert_eq!(start.client_in, Flow::default(), "the Allocate came before the allocation");
     assert_eq!(start.client_out.packets, 1, "its answer belongs to it");
 
@@ -18,7 +19,7 @@ fn both_legs_are_counted_at_the_ip_layer_control_included() {
     let answer = world.ask(&user.tuple, &bind);
     world.silent(&user.tuple, &channel_data(0x4000, &[0; 100]));
     let key = world.key(&user);
-    world.server.sent_to_peer(key, 100);
+    world.server.sent_to_peer(key, Family::Ipv4, 100);
     world.peer_sends(&user, peer(1, 5000), &[0; 50]).unwrap();
     assert!(world.peer_sends(&user, peer(2, 5000), &[0; 7]).is_none());
     world.silent(&user.tuple, &channel_data(0x4001, &[0; 3]));
@@ -33,7 +34,7 @@ fn both_legs_are_counted_at_the_ip_layer_control_included() {
         peer_in: Flow { bytes: 78 + 35, packets: 2 },
         hairpin: Flow::default(),
     };
-    assert_eq!(world.server.allocation(key).unwrap().traffic(), expected);
+    assert_eq!(world.server.allocation(key).unwrap().traffic().total(), expected);
     assert_eq!(world.server.traffic(), expected);
 }
 
@@ -47,17 +48,17 @@ fn what_is_sent_while_an_allocation_closes_is_in_its_final_record() {
     let mut reply = Vec::new();
     let key = world.key(&user);
     world.server.handle_client(world.now, &user.tuple, &signed, &mut reply);
-    world.server.sent_to_peer(key, 10);
-    world.server.hairpinned(key, 20);
+    world.server.sent_to_peer(key, Family::Ipv4, 10);
+    world.server.hairpinned(key, Family::Ipv4, 20);
     assert!(world.server.allocations().next().is_none());
-    let closed = world.server.release(key).unwrap();
-    assert_eq!(closed.traffic.client_in.bytes, before.client_in.bytes + signed.len() as u64 + 28);
-    assert_eq!(closed.traffic.peer_out, Flow { bytes: 38 + 48, packets: 2 });
-    assert_eq!(closed.traffic.hairpin, Flow { bytes: 48, packets: 1 });
-    assert_eq!(world.server.traffic(), closed.traffic, "totals do not fall when an allocation ends");
+    let traffic = world.server.release(key).unwrap().traffic.total();
+    assert_eq!(traffic.client_in.bytes, before.client_in.bytes + signed.len() as u64 + 28);
+    assert_eq!(traffic.peer_out, Flow { bytes: 38 + 48, packets: 2 });
+    assert_eq!(traffic.hairpin, Flow { bytes: 48, packets: 1 });
+    assert_eq!(world.server.traffic(), traffic, "totals do not fall when an allocation ends");
     assert!(world.server.release(key).is_none(), "closed exactly once");
-    world.server.sent_to_peer(key, 10);
-    assert_eq!(world.server.traffic(), closed.traffic, "a stale key counts nowhere");
+    world.server.sent_to_peer(key, Family::Ipv4, 10);
+    assert_eq!(world.server.traffic(), traffic, "a stale key counts nowhere");
 }
 
 #[test]

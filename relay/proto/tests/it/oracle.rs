@@ -29,8 +29,8 @@ pub const IPV4: [(u32, u32); 19] = [
     (0xF000_0000, 0xFFFF_FFFF), // 240/4
 ];
 
-/// First and last address of what is denied in IPv6: below and above 2000::/3, and what is cut out of it.
-pub const IPV6: [(u128, u128); 8] = [
+/// First and last address of what is denied in IPv6: below and above 2000::/3, what is cut out of it, and again :: and ::1.
+pub const IPV6: [(u128, u128); 9] = [
     (0, 0x1FFF << 112 | LOW_112),
     (0x4000 << 112, 0x7FFF << 112 | LOW_112),
     (0x8000 << 112, u128::MAX),
@@ -39,6 +39,7 @@ pub const IPV6: [(u128, u128); 8] = [
     (0x2002 << 112, 0x2002 << 112 | LOW_112),        // 2002::/16
     (0x2620_004F_8000 << 80, 0x2620_004F_8000 << 80 | LOW_112 >> 32), // 2620:4f:8000::/48
     (0x3FFF_0000 << 96, 0x3FFF_0FFF << 96 | LOW_96), // 3fff::/20
+    (0, 1),                                          // ::/127
 ];
 /// What is allowed in IPv6 where nothing narrower is denied: 2000::/3.
 const GLOBAL: (u128, u128) = (0x2000 << 112, 0x3FFF << 112 | LOW_112);
@@ -220,8 +221,8 @@ pub fn wrapped(address: Address) -> Vec<Address> {
     }
     let bits = address.bits;
     let mut found: Vec<u32> = Vec::new();
-    // ::/96, ::ffff:0:0/96, ::ffff:0:0:0/96, 64:ff9b::/96
-    if [0, 0xFFFF, 0xFFFF_0000, 0x0064_FF9B << 64].contains(&(bits >> 32)) {
+    // ::/96 less :: and ::1, ::ffff:0:0/96, ::ffff:0:0:0/96, 64:ff9b::/96
+    if bits > 1 && [0, 0xFFFF, 0xFFFF_0000, 0x0064_FF9B << 64].contains(&(bits >> 32)) {
         found.push(bits as u32);
     }
     // 64:ff9b:1::/48 cut at 48, 56, 64 and 96 bits, where bits 64 to 71 are left out

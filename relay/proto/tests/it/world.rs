@@ -7,21 +7,35 @@ use std::{
 
 use md5::{Digest as _, Md5};
 use turnpike_proto::{
-    AllocationKey, ClientVerdict, Closed, Config, FiveTuple, Now, OpenedRelay, Output, OwnAddresses,
-    PeerVerdict, RelayRefused, RelayRequest, Server, Shares, Transport,
+    AllocationKey, ByFamily, ClientVerdict, Closed, Config, Family, FiveTuple, Icmp, Now, OpenedRelay,
+    Output, OwnAddresses, PeerVerdict, PortRequest, RelayRefused, RelayRequest, Server, Shares, Transport,
 };
 use turnpike_relay_api::credential;
 use zeroize::Zeroizing;
 
-use crate::message::{ALLOCATE, Builder, CHANNEL_BIND, CREATE_PERMISSION, NONCE, Parsed, REALM, USERNAME};
+use crate::message::{
+    ALLOCATE, Builder, CHANNEL_BIND, CREATE_PERMISSION, NONCE, Parsed, REALM, SECOND_FAMILY, USERNAME,
+};
 
 pub const REALM_NAME: &str = "turnpike.test";
 pub const SECRET: &[u8] = b"a secret of thirty-two bytes or so";
 pub const RELAY_IP: [u8; 4] = [198, 51, 100, 1];
+pub const RELAY_IPV6: [u16; 8] = [0x2a01, 0x4f8, 0, 0, 0, 0, 0, 1];
 pub const UNIX: u64 = 1_800_000_000;
 
 pub fn peer(last: u8, port: u16) -> SocketAddr {
     SocketAddr::from(([93, 184, 216, last], port))
+}
+
+pub fn peer6(last: u16, port: u16) -> SocketAddr {
+    SocketAddr::from(([0x2606, 0x4700, 0, 0, 0, 0, 0, last], port))
+}
+
+pub fn relay_ip(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => RELAY_IP.into(),
+        Family::Ipv6 => RELAY_IPV6.into(),
+    }
 }
 
 pub fn config() -> Config {
@@ -30,8 +44,9 @@ pub fn config() -> Config {
         secrets: vec![Zeroizing::new(SECRET.to_vec())],
         static_users: vec![("alice".into(), Zeroizing::new("wonderland".into()))],
         strict_expiry: false,
+        families: ByFamily::from_fn(|_| true),
         own: OwnAddresses {
-            relayed: vec![RELAY_IP.into()],
+            relayed: vec![RELAY_IP.into(), RELAY_IPV6.into()],
             others: vec![[203, 0, 114, 9].into()],
             listeners: vec![3478],
         },
@@ -56,10 +71,13 @@ pub struct World {
     pub now: Now,
     /// The driver's answer to the next OpenRelay; none binds the next port.
     pub refuse: Option<RelayRefused>,
+    /// A family that the driver has no port of.
+    pub out_of_ports: Option<Family>,
     pub opened: Vec<RelayRequest>,
     /// What the next allocations share.
     pub shares: Shares,
     pub closed: Vec<Closed>,
+    pub closed_addresses: Vec<(AllocationKey, Family)>,
     next_port: u16,
     reply: Vec<u8>,
 }
@@ -74,9 +92,11 @@ impl World {
             server: Server::new(config, [1; 32], [2; 32]),
             now: Now { mono: Duration::from_secs(10), unix: UNIX },
             refuse: None,
+            out_of_ports: None,
             opened: Vec::new(),
             shares: Shares::default(),
             closed: Vec::new(),
+            closed_addresses: Vec::new(),
             next_port: 50_000,
             reply: Vec::new(),
         }
@@ -128,17 +148,17 @@ impl World {
                     sent.push(message);
                 }
                 Output::OpenRelay { allocation, request } => {
-                    self.opened.push(request);
                     match self.refuse {
                         Some(why) => self.server.handle_relay_failed(self.now, allocation, why),
                         None => {
-                            self.next_port += 1;
-                            let advertised = SocketAddr::from((RELAY_IP, self.next_port));
-                            let shares = self.shares.clone();
-                            let opened = OpenedRelay { advertised, reservation: None, shares };
+                            let opened = self.bind(&request);
                             self.server.handle_relay_opened(self.now, allocation, opened);
                         }
                     }
+                    self.opened.push(request);
+                }
+                Output::CloseAddress { allocation, family } => {
+                    self.closed_addresses.push((allocation, family));
                 }
                 Output::CloseRelay { allocation } => closing.push(allocation),
             }
@@ -146,6 +166,18 @@ impl World {
         let released = closing.into_iter().filter_map(|key| self.server.release(key));
         self.closed.extend(released);
         sent
+    }
+
+    /// What is held under a token is an IPv6 port.
+    fn bind(&mut self, request: &RelayRequest) -> OpenedRelay {
+        let held = matches!(request.port, PortRequest::Reserved(_));
+        let advertised = ByFamily::from_fn(|family| {
+            let asked = request.families[family] || held && family == Family::Ipv6;
+            self.next_port += 1;
+            let address = SocketAddr::new(relay_ip(family), self.next_port);
+            (asked && self.out_of_ports != Some(family)).then_some(address)
+        });
+        OpenedRelay { advertised, reservation: None, shares: self.shares.clone() }
     }
 
     /// Gives a datagram that must be answered by exactly one message to the same transaction.
@@ -174,8 +206,22 @@ impl World {
         all.find(|(_, a)| *a.five_tuple() == user.tuple).expect("the user has an allocation").0
     }
 
+    /// The relayed address, of IPv4 where there are two.
     pub fn relayed(&self, user: &User) -> SocketAddr {
-        self.server.allocation(self.key(user)).unwrap().relayed()
+        let relayed = self.server.allocation(self.key(user)).unwrap().relayed();
+        relayed.iter().find_map(|(_, address)| *address).unwrap()
+    }
+
+    /// An ICMP error about a peer; the bytes that the client gets, if any.
+    pub fn icmp(&mut self, user: &User, about: SocketAddr, kind: u8, code: u8, mtu: u32) -> Option<Vec<u8>> {
+        let key = self.key(user);
+        match self.server.handle_icmp(self.now, key, about, Icmp { kind, code, mtu }) {
+            PeerVerdict::Relay { five_tuple, header, pad } => {
+                assert_eq!((five_tuple, pad), (user.tuple, 0));
+                Some(header.as_ref().to_vec())
+            }
+            PeerVerdict::Drop(_) => None,
+        }
     }
 
     /// A datagram from a peer; the bytes that the client gets, if any.
@@ -257,9 +303,23 @@ impl User {
     }
 
     pub fn allocate(&mut self, world: &mut World) -> Parsed {
+        self.allocate_with(world, &[])
+    }
+
+    /// Allocates with these attributes.
+    pub fn allocate_with(&mut self, world: &mut World, attributes: &[(u16, &[u8])]) -> Parsed {
         self.challenge(world);
-        let request = self.request(ALLOCATE).udp();
+        let start = self.request(ALLOCATE).udp();
+        let request = attributes.iter().fold(start, |request, (kind, value)| request.attr(*kind, value));
         self.ask(world, request)
+    }
+
+    /// A user with relayed addresses of both families.
+    pub fn ready_for_both(world: &mut World, host: u8, subject: &str) -> Self {
+        let mut user = Self::new(host, subject);
+        let answer = user.allocate_with(world, &[(SECOND_FAMILY, &[2, 0, 0, 0])]);
+        assert!(answer.is_success());
+        user
     }
 
     /// A user with an allocation.

@@ -5,7 +5,7 @@ use crate::shared::tests::own_loopback_address;
 
 /// Each test has a range of its own, below what the kernel gives to others.
 fn pool(range: (u16, u16)) -> Arc<PortPool> {
-    Arc::new(PortPool::new(own_loopback_address(), range))
+    Arc::new(PortPool::new(own_loopback_address().into(), range))
 }
 
 fn hold(port: u16) -> UdpSocket {

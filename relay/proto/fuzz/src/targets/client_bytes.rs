@@ -7,7 +7,7 @@ use turnpike_proto::{ClientVerdict, FiveTuple, Transport};
 use super::input::Input;
 use crate::{
     message::*,
-    world::{REALM_NAME, RELAY_IP, User, World, peer},
+    world::{REALM_NAME, RELAY_IP, RELAY_IPV6, User, World, peer},
 };
 
 const CLIENTS: u8 = 4;
@@ -121,7 +121,14 @@ fn check_answer(datagram: &[u8], answer: &[u8], client: &FiveTuple, signed: bool
 
 /// The public internet and this node's relayed addresses, roughly; `peer_policy` has it to the letter.
 fn may_be_reached(peer: SocketAddr) -> bool {
-    let IpAddr::V4(ip) = peer.ip() else { return false };
+    let ip = match peer.ip() {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(ip) => {
+            let tunnel = ip.segments()[0] == 0x2002 || ip.segments()[..2] == [0x2001, 0];
+            let relayed = ip.segments() == RELAY_IPV6 && peer.port() != 3478;
+            return peer.port() >= 1024 && (relayed || ip.segments()[0] >> 13 == 1 && !tunnel);
+        }
+    };
     let inside = ip.is_private() || ip.is_loopback() || ip.is_link_local() || ip.is_unspecified();
     let special = ip.is_multicast() || ip.is_broadcast() || ip.is_documentation();
     let relayed = ip.octets() == RELAY_IP && peer.port() != 3478;

@@ -13,7 +13,9 @@ const MOST_OPERATIONS: usize = 400;
 /// The first byte chooses the settings, then each operation is a byte and what it needs.
 pub fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let mut play = play::Play::new(input.one_in(2));
+    let settings = input.byte();
+    let served = script::served(settings / 2);
+    let mut play = play::Play::new(settings % 2 == 1, served);
     for _ in 0..MOST_OPERATIONS {
         if input.is_empty() {
             break;

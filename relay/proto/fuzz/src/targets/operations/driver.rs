@@ -3,11 +3,14 @@
 use std::{collections::VecDeque, net::SocketAddr};
 
 use turnpike_proto::{
-    AllocationKey, ClientVerdict, Closed, FiveTuple, Now, OpenedRelay, Output, PortRequest, RelayRefused,
-    RelayRequest, Server, Shares,
+    AllocationKey, ByFamily, ClientVerdict, Closed, Family, FiveTuple, Now, OpenedRelay, Output, PortRequest,
+    RelayRefused, RelayRequest, Server, Shares,
 };
 
-use crate::world::RELAY_IP;
+use crate::world::relay_ip;
+
+/// Relayed addresses by family.
+pub type Addresses = ByFamily<Option<SocketAddr>>;
 
 /// The token of every port that is held.
 pub const HELD: [u8; 8] = *b"reserved";
@@ -16,6 +19,8 @@ pub struct Driver {
     pub server: Server,
     pub opening: VecDeque<(AllocationKey, RelayRequest)>,
     pub closing: VecDeque<AllocationKey>,
+    /// The addresses that ended before their allocation.
+    pub closed_addresses: Vec<(AllocationKey, Family)>,
     sent: Vec<Sent>,
     ports: u16,
 }
@@ -30,7 +35,14 @@ pub struct Sent {
 
 impl Driver {
     pub fn new(server: Server) -> Self {
-        Self { server, opening: VecDeque::new(), closing: VecDeque::new(), sent: Vec::new(), ports: 0 }
+        Self {
+            server,
+            opening: VecDeque::new(),
+            closing: VecDeque::new(),
+            closed_addresses: Vec::new(),
+            sent: Vec::new(),
+            ports: 0,
+        }
     }
 
     /// Hands a client's datagram over and returns what becomes of it, and what is sent.
@@ -46,10 +58,19 @@ impl Driver {
         (verdict, self.settle())
     }
 
-    /// Binds a relay socket.
-    pub fn open(&mut self, now: Now, key: AllocationKey, port: PortRequest) -> (SocketAddr, Vec<Sent>) {
+    /// Binds relay sockets of these families.
+    pub fn open(
+        &mut self,
+        now: Now,
+        key: AllocationKey,
+        families: &ByFamily<bool>,
+        port: PortRequest,
+    ) -> (Addresses, Vec<Sent>) {
         self.ports += 2;
-        let advertised = SocketAddr::from((RELAY_IP, 50_000 + self.ports));
+        let port_number = 50_000 + self.ports;
+        let advertised = Addresses::from_fn(|family| {
+            families[family].then(|| SocketAddr::new(relay_ip(family), port_number))
+        });
         let reservation = (port == PortRequest::EvenAndReserveNext).then_some(HELD);
         self.server.handle_relay_opened(
             now,
@@ -77,6 +98,11 @@ impl Driver {
             match output {
                 Output::Transmit { to, message, allocation } => self.send(to, allocation, message),
                 Output::OpenRelay { allocation, request } => self.opening.push_back((allocation, request)),
+                Output::CloseAddress { allocation, family } => {
+                    assert!(!self.closed_addresses.contains(&(allocation, family)), "told once");
+                    assert!(!self.closing.contains(&allocation), "all of it is closed already");
+                    self.closed_addresses.push((allocation, family));
+                }
                 Output::CloseRelay { allocation } => self.closing.push_back(allocation),
             }
         }

@@ -7,11 +7,14 @@ use std::{
     time::Duration,
 };
 
-use turnpike_proto::{AllocationKey, Cause, FiveTuple};
-use turnpike_relay_api::admin::{Flow, Traffic};
+use turnpike_proto::{AllocationKey, ByFamily, Cause, Family, FiveTuple};
+use turnpike_relay_api::admin::Flow;
 
 pub use self::allocation::{Allocation, MAX_CHANNELS, MAX_PERMISSIONS, State};
-use super::script::{Allocate, Body, Lifetime, Login, Peer, PeerAttribute, Reach, Request, user_expires};
+use super::{
+    driver::Addresses,
+    script::{Allocate, Body, Lifetime, Login, Peer, PeerAttribute, Reach, Request, user_expires},
+};
 use crate::world::UNIX;
 
 /// In seconds.
@@ -50,10 +53,12 @@ pub struct Model {
     pub nonce_given: Vec<u64>,
     /// A bound channel does not keep its permission alive.
     pub strict: bool,
+    /// Which relayed addresses there are.
+    pub served: ByFamily<bool>,
 }
 
 impl Model {
-    pub fn new(clients: usize, strict: bool) -> Self {
+    pub fn new(clients: usize, strict: bool, served: ByFamily<bool>) -> Self {
         Self {
             now: Duration::ZERO,
             draining: false,
@@ -62,6 +67,7 @@ impl Model {
             unallocated_out: Flow::default(),
             nonce_given: vec![0; clients],
             strict,
+            served,
         }
     }
 
@@ -79,13 +85,14 @@ impl Model {
         len: usize,
         from: &FiveTuple,
     ) -> Option<AllocationKey> {
+        let family = Family::of(from.client.ip());
         let current = self.current(client);
         let flow = match current {
-            Some(at) => &mut self.allocations[at].traffic.client_in,
+            Some(at) => &mut self.allocations[at].traffic[family].client_in,
             None => &mut self.unallocated_in,
         };
         if !from.transport.is_stream() {
-            count(flow, len, from.client.is_ipv4());
+            count(flow, len, family);
         }
         self.allocations[current?].key
     }
@@ -166,13 +173,15 @@ impl Model {
     fn allocate_errors(&self, allocate: &Allocate) -> Vec<u16> {
         let Allocate { transport, lifetime, even_port, token, family, second_family } = *allocate;
         let reserves = even_port == Some(0x80);
+        let one = token.is_none() && second_family.is_none();
         let defects = [
             (transport.len() != 4, 400),
             (transport.first().is_some_and(|protocol| *protocol != 17), 442),
-            (token.is_some() && (even_port.is_some() || family.is_some() || second_family), 400),
-            (family.is_some() && second_family, 400),
-            (family.is_some_and(|family| family != 1), 440),
-            (reserves && second_family, 400),
+            (token.is_some() && (even_port.is_some() || family.is_some() || second_family.is_some()), 400),
+            (family.is_some() && second_family.is_some(), 400),
+            (one && numbered(family.unwrap_or(1)).is_none_or(|family| !self.served[family]), 440),
+            (reserves && second_family.is_some(), 400),
+            (second_family.is_some_and(|family| family != 2), 400),
             (lifetime == Lifetime::Malformed, 400),
             (self.draining, 508),
         ];
@@ -181,24 +190,29 @@ impl Model {
 
     fn open(&mut self, request: &Request, allocate: &Allocate) {
         let granted = allocate.lifetime.granted();
-        let opening = Allocation::opening(request.client, request.user, request.transaction, granted);
+        let mut opening = Allocation::opening(request.client, request.user, request.transaction, granted);
+        let Allocate { token, family, second_family, .. } = *allocate;
+        opening.asked = match second_family {
+            Some(_) => self.served,
+            None => ByFamily::from_fn(|f| token.is_none() && numbered(family.unwrap_or(1)) == Some(f)),
+        };
+        let missing = Family::ALL.into_iter().find(|family| !self.served[*family]);
+        opening.refused = missing.filter(|_| second_family.is_some()).map(|family| (family, 440));
         self.allocations.push(opening);
     }
 
-    pub fn opened(&mut self, key: AllocationKey, relayed: SocketAddr) {
+    pub fn opened(&mut self, key: AllocationKey, relayed: Addresses) {
         let now = self.now;
-        let allocation = self.by_key(key);
-        allocation.state = State::Live { relayed };
-        allocation.refresh(allocation.granted, now);
+        self.by_key(key).opened(relayed, now);
     }
 
     /// There is no relay socket and so no allocation: what came for it belongs to none.
     pub fn refused(&mut self, key: AllocationKey) {
         let allocation = self.by_key(key);
         allocation.state = State::Gone;
-        let Traffic { client_in, client_out, .. } = std::mem::take(&mut allocation.traffic);
-        self.unallocated_in.add(&client_in);
-        self.unallocated_out.add(&client_out);
+        let traffic = std::mem::take(&mut allocation.traffic).total();
+        self.unallocated_in.add(&traffic.client_in);
+        self.unallocated_out.add(&traffic.client_out);
     }
 
     pub fn close_all(&mut self, cause: Cause) {
@@ -209,19 +223,20 @@ impl Model {
 
     /// RFC 8656 §8.2.
     fn refresh(&mut self, at: usize, lifetime: Lifetime, family: Option<u8>) -> Vec<u16> {
-        let defects =
-            [(family.is_some_and(|family| family != 1), 443), (lifetime == Lifetime::Malformed, 400)];
+        let allocation = &mut self.allocations[at];
+        let one = family.map(|number| numbered(number).filter(|family| allocation.serves(*family, self.now)));
+        let defects = [(one == Some(None), 443), (lifetime == Lifetime::Malformed, 400)];
         let errors: Vec<u16> =
             defects.into_iter().filter(|(is_so, _)| *is_so).map(|(_, code)| code).collect();
         if errors.is_empty() {
-            self.allocations[at].refresh(lifetime.refreshed(), self.now);
+            allocation.refresh(lifetime.refreshed(), one.flatten(), self.now);
         }
         errors
     }
 
     /// RFC 8656 §10.2: all of them, or none.
     fn create_permission(&mut self, at: usize, peers: &[PeerAttribute]) -> Vec<u16> {
-        let mut errors: Vec<u16> = peers.iter().filter_map(|peer| address_error(*peer)).collect();
+        let mut errors: Vec<u16> = peers.iter().filter_map(|peer| self.address_error(at, *peer)).collect();
         if peers.is_empty() {
             errors.push(400);
         }
@@ -235,7 +250,8 @@ impl Model {
     /// RFC 8656 §12.2.
     fn channel_bind(&mut self, at: usize, number: Option<u16>, peer: Option<PeerAttribute>) -> Vec<u16> {
         let (Some(number), Some(PeerAttribute::Peer(to))) = (number, peer) else { return vec![400] };
-        let mut errors: Vec<u16> = peer.and_then(address_error).into_iter().collect();
+        let error = peer.and_then(|peer| self.address_error(at, peer));
+        let mut errors: Vec<u16> = error.into_iter().collect();
         if to.reach == Reach::NotThisPort {
             errors.push(403);
         }
@@ -273,6 +289,26 @@ impl Model {
         }
     }
 
+    /// Whether a client is told of an ICMP error about a peer (RFC 8656 §11.5).
+    pub fn tells(&self, at: usize, about: SocketAddr, kind: u8) -> bool {
+        let allocation = &self.allocations[at];
+        let is_told = match about {
+            SocketAddr::V4(_) => matches!(kind, 3 | 11),
+            SocketAddr::V6(_) => matches!(kind, 1..=3),
+        };
+        is_told && allocation.permits(about.ip(), self.now, self.strict)
+    }
+
+    fn address_error(&self, at: usize, peer: PeerAttribute) -> Option<u16> {
+        let PeerAttribute::Peer(peer) = peer else { return Some(400) };
+        let serves = self.allocations[at].serves(Family::of(peer.address.ip()), self.now);
+        match peer.reach {
+            _ if !serves => Some(443),
+            Reach::No => Some(403),
+            Reach::Yes | Reach::NotThisPort => None,
+        }
+    }
+
     /// Every moment to come at which something of a live allocation ends.
     pub fn deadlines(&self) -> Vec<Duration> {
         let live = self.allocations.iter().filter(|a| a.lives(self.now));
@@ -283,14 +319,11 @@ impl Model {
     }
 }
 
-fn address_error(peer: PeerAttribute) -> Option<u16> {
-    match peer {
-        PeerAttribute::Malformed => Some(400),
-        PeerAttribute::Peer(peer) => match peer.reach {
-            Reach::Yes | Reach::NotThisPort => None,
-            Reach::No => Some(403),
-            Reach::OtherFamily => Some(443),
-        },
+fn numbered(number: u8) -> Option<Family> {
+    match number {
+        1 => Some(Family::Ipv4),
+        2 => Some(Family::Ipv6),
+        _ => None,
     }
 }
 
@@ -302,7 +335,7 @@ fn ip(peer: PeerAttribute) -> Option<IpAddr> {
 }
 
 /// Counts a datagram of `len` bytes behind the IP and UDP headers of a family.
-pub fn count(flow: &mut Flow, len: usize, is_ipv4: bool) {
+pub fn count(flow: &mut Flow, len: usize, family: Family) {
     flow.packets += 1;
-    flow.bytes += len as u64 + if is_ipv4 { 28 } else { 48 };
+    flow.bytes += len as u64 + if family == Family::Ipv4 { 28 } else { 48 };
 }

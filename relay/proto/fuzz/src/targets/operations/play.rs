@@ -4,7 +4,9 @@ mod data;
 
 use std::{net::SocketAddr, time::Duration};
 
-use turnpike_proto::{Cause, ClientVerdict, FiveTuple, Now, PortRequest, RelayRefused, Server};
+use turnpike_proto::{
+    ByFamily, Cause, ClientVerdict, Family, FiveTuple, Now, PortRequest, RelayRefused, Server,
+};
 use turnpike_relay_api::admin::Traffic;
 
 use super::{
@@ -30,8 +32,9 @@ pub struct Play {
 }
 
 impl Play {
-    pub fn new(strict: bool) -> Self {
+    pub fn new(strict: bool, served: ByFamily<bool>) -> Self {
         let mut config = config();
+        config.families = served;
         config.strict_permissions = strict;
         config.max_permissions = MAX_PERMISSIONS;
         config.max_channels = MAX_CHANNELS;
@@ -42,7 +45,7 @@ impl Play {
         let user = |user| User::expiring(0, &subject(user), user_expires(user));
         let mut play = Self {
             driver: Driver::new(Server::new(config, [1; 32], [2; 32])),
-            model: Model::new(CLIENTS, strict),
+            model: Model::new(CLIENTS, strict, served),
             clients: (0..CLIENTS).map(five_tuple).collect(),
             nonces: vec![Vec::new(); CLIENTS],
             users: (0..USERS).map(user).collect(),
@@ -58,21 +61,25 @@ impl Play {
     }
 
     pub fn operation(&mut self, input: &mut Input<'_>) {
-        match input.byte() % 32 {
+        let choice = input.byte();
+        let variant = choice / 32;
+        match choice % 32 {
             0..=11 => {
                 self.transaction = self.transaction.wrapping_add(1);
                 self.request(Request::any(input, self.transaction));
             }
             12..=14 if input.one_in(4) => self.refuse(refusal(input)),
-            12..=14 => self.open(),
+            12..=14 => self.open(match variant {
+                1 => Some(Family::Ipv4),
+                2 => Some(Family::Ipv6),
+                _ => None,
+            }),
             15..=17 => self.send(input),
             18..=20 => self.channel_data(input),
+            21..=23 if variant == 1 => self.icmp(input),
             21..=23 => self.peer_data(input),
             24 | 25 => self.pass(input),
-            26 => {
-                self.driver.server.handle_timeout(self.now());
-                self.expect_nothing_sent();
-            }
+            26 => self.sweep(),
             27 => self.binding(usize::from(input.byte()) % CLIENTS),
             28 => {
                 let client = usize::from(input.byte()) % CLIENTS;
@@ -93,7 +100,7 @@ impl Play {
     /// Ends everything and compares the books.
     pub fn finish(&mut self) {
         while !self.driver.opening.is_empty() {
-            self.open();
+            self.open(None);
         }
         self.model.now += Duration::from_secs(100_000);
         self.driver.server.handle_timeout(self.now());
@@ -140,11 +147,27 @@ impl Play {
 
     fn book(&mut self, sent: &[Sent]) {
         for Sent { to, allocation, bytes } in sent {
+            let family = Family::of(to.client.ip());
             let flow = match allocation {
-                Some(key) => &mut self.model.by_key(*key).traffic.client_out,
+                Some(key) => &mut self.model.by_key(*key).traffic[family].client_out,
                 None => &mut self.model.unallocated_out,
             };
-            count(flow, bytes.len(), to.client.is_ipv4());
+            count(flow, bytes.len(), family);
+        }
+    }
+
+    /// Of what lives on, the addresses that have ended are closed by a sweep.
+    fn sweep(&mut self) {
+        let is_due = self.model.now >= self.driver.server.poll_timeout();
+        self.driver.server.handle_timeout(self.now());
+        self.expect_nothing_sent();
+        let now = self.model.now;
+        for allocation in self.model.allocations.iter().filter(|a| is_due && a.lives(now)) {
+            let key = allocation.key.expect("a live one has a key");
+            for (family, relayed) in allocation.relayed.iter() {
+                let has_ended = relayed.is_some() && !allocation.serves(family, now);
+                assert_eq!(self.driver.closed_addresses.contains(&(key, family)), has_ended);
+            }
         }
     }
 
@@ -193,6 +216,7 @@ impl Play {
                 opening.key = Some(*key);
                 assert_eq!(*asked.subject, *subject(request.user));
                 assert_eq!(asked.port, port_asked_for(&request));
+                assert_eq!(asked.families, opening.asked);
             }
             (Answer::Unsigned(codes), Some(answer)) => {
                 assert!(codes.contains(&answer.code()), "{request:?}: {codes:?}, {answer:?}");
@@ -232,13 +256,8 @@ impl Play {
     }
 
     fn check_success(&self, request: &Request, at: usize, answer: &Parsed) {
-        let allocation = &self.model.allocations[at];
         match &request.body {
-            Body::Allocate(_) => {
-                let State::Live { relayed } = allocation.state else { panic!("it is not live") };
-                assert_eq!(answer.address(XOR_RELAYED), relayed);
-                assert_eq!(answer.address(XOR_MAPPED), self.clients[request.client].client);
-            }
+            Body::Allocate(_) => self.check_allocated(at, answer),
             Body::Refresh { lifetime, .. } => {
                 assert_eq!(Duration::from_secs(answer.u32(LIFETIME).into()), lifetime.refreshed());
             }
@@ -246,20 +265,43 @@ impl Play {
         }
     }
 
-    /// The driver has bound a relay socket: the Allocate that waits is answered.
-    fn open(&mut self) {
-        let Some((key, asked)) = self.driver.opening.pop_front() else { return };
-        let (relayed, sent) = self.driver.open(self.now(), key, asked.port);
+    /// The addresses, what was asked for besides and not given, and the client's own address.
+    fn check_allocated(&self, at: usize, answer: &Parsed) {
+        let allocation = &self.model.allocations[at];
+        let given: Vec<SocketAddr> = allocation.relayed.iter().filter_map(|(_, address)| *address).collect();
+        assert_eq!(answer.addresses(XOR_RELAYED), given);
+        let refused = answer.get(ADDRESS_ERROR).map(|error| (error[0], error[2], error[3]));
+        let expected = allocation.refused.map(|(family, code)| {
+            (if family == Family::Ipv4 { 1 } else { 2 }, (code / 100) as u8, (code % 100) as u8)
+        });
+        assert_eq!(refused, expected);
+        assert_eq!(answer.address(XOR_MAPPED), self.clients[allocation.client].client);
+    }
+
+    /// The driver has bound relay sockets, but none of one family: the Allocate that waits is answered. What is held
+    /// under a token is a port of the first family that there is.
+    fn open(&mut self, without: Option<Family>) {
+        let Some((key, asked)) = self.driver.opening.front().cloned() else { return };
+        let held = Family::ALL.into_iter().find(|family| self.model.served[*family]);
+        let families = match asked.port {
+            PortRequest::Reserved(_) => ByFamily::from_fn(|family| held == Some(family)),
+            _ => ByFamily::from_fn(|family| asked.families[family] && without != Some(family)),
+        };
+        if families == ByFamily::default() {
+            return self.refuse(RelayRefused::NoPort);
+        }
+        self.driver.opening.pop_front();
+        let (relayed, sent) = self.driver.open(self.now(), key, &families, asked.port);
         self.model.opened(key, relayed);
         self.book(&sent);
-        let allocation = self.model.by_key(key);
+        let at = self.model.allocations.iter().position(|a| a.key == Some(key)).expect("the model has it");
+        let allocation = &self.model.allocations[at];
         let (client, user, granted) = (allocation.client, allocation.user, allocation.granted);
         let [sent] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!(sent.allocation, Some(key));
         let answer = self.read(client, sent);
         assert!(answer.is_success() && answer.is_signed_by(&self.users[user].key));
-        assert_eq!(answer.address(XOR_RELAYED), relayed);
-        assert_eq!(answer.address(XOR_MAPPED), self.clients[client].client);
+        self.check_allocated(at, &answer);
         assert_eq!(Duration::from_secs(answer.u32(LIFETIME).into()), granted);
         let reserves = asked.port == PortRequest::EvenAndReserveNext;
         assert_eq!(answer.get(TOKEN), reserves.then_some(HELD.as_slice()));
@@ -296,7 +338,7 @@ impl Play {
         let clients = &self.clients;
         let allocation = self.model.by_key(key);
         assert_eq!(Some((closed.cause, closed.closed)), allocation.end(now));
-        assert_eq!(closed.traffic, allocation.traffic);
+        assert_eq!((closed.traffic, closed.relayed), (allocation.traffic, allocation.relayed));
         assert_eq!(closed.five_tuple, clients[allocation.client]);
         assert_eq!(*closed.subject, *subject(allocation.user));
         allocation.state = State::Gone;
@@ -307,14 +349,15 @@ impl Play {
         let (server, now) = (&self.driver.server, self.model.now);
         let mut total = Traffic::default();
         for allocation in &self.model.allocations {
-            total.add(&allocation.traffic);
+            total.add(&allocation.traffic.total());
             let theirs = allocation.key.and_then(|key| server.allocation(key));
-            let bound = matches!(allocation.state, State::Live { .. } | State::Ended { .. });
+            let bound = matches!(allocation.state, State::Live | State::Ended { .. });
             assert_eq!(theirs.is_some(), bound, "{:?}", allocation.state);
             let Some(theirs) = theirs else { continue };
             assert_eq!(theirs.traffic(), allocation.traffic);
-            if let State::Live { relayed } = allocation.state {
-                let mine = (relayed, allocation.permissions(now), allocation.channels(now).count());
+            if allocation.state == State::Live {
+                let mine =
+                    (allocation.relayed, allocation.permissions(now), allocation.channels(now).count());
                 assert_eq!((theirs.relayed(), theirs.permissions(now), theirs.channels(now)), mine);
             }
         }
@@ -324,6 +367,9 @@ impl Play {
         assert_eq!(counters.unallocated_out, self.model.unallocated_out);
         for key in &self.driver.closing {
             assert!(self.model.find(*key).end(now).is_some(), "a live one is closed");
+        }
+        for (key, family) in &self.driver.closed_addresses {
+            assert!(!self.model.find(*key).serves(*family, now), "a live one is closed");
         }
     }
 }

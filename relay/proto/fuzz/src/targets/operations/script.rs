@@ -5,16 +5,25 @@ use std::{
     time::Duration,
 };
 
-use turnpike_proto::{RelayRefused, Transport};
+use turnpike_proto::{ByFamily, Family, RelayRefused, Transport};
 
 use super::super::input::Input;
 use crate::{
     message::*,
-    world::{RELAY_IP, UNIX, peer},
+    world::{RELAY_IP, RELAY_IPV6, UNIX, peer, peer6},
 };
 
 pub const CLIENTS: usize = 4;
 pub const USERS: usize = 4;
+
+/// The families that a server has relayed addresses of: both in most runs.
+pub fn served(choice: u8) -> ByFamily<bool> {
+    ByFamily::from_fn(|family| match choice % 8 {
+        1 => family == Family::Ipv4,
+        2 => family == Family::Ipv6,
+        _ => true,
+    })
+}
 
 /// The client legs: two over UDP from one address, one over TCP, one over IPv6.
 pub fn client_leg(client: usize) -> (Transport, SocketAddr) {
@@ -38,8 +47,6 @@ pub enum Reach {
     /// Its address, but not this port.
     NotThisPort,
     No,
-    /// The relayed address is IPv4 and it is not.
-    OtherFamily,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +56,9 @@ pub struct Peer {
 }
 
 fn a_peer(input: &mut Input<'_>) -> Peer {
-    let (address, reach) = match input.byte() % 16 {
+    let choice = input.byte();
+    let (address, reach) = match choice % 16 {
+        which if choice & 0x80 != 0 => a_peer_of_ipv6(which),
         0 | 1 => (peer(1, 5000), Reach::Yes),
         2 => (peer(1, 5001), Reach::Yes),
         3 => (peer(2, 5000), Reach::Yes),
@@ -63,10 +72,27 @@ fn a_peer(input: &mut Input<'_>) -> Peer {
         11 => (SocketAddr::from(([203, 0, 114, 9], 5000)), Reach::No),
         12 => (SocketAddr::from(([127, 0, 0, 1], 5000)), Reach::No),
         13 => (SocketAddr::from(([192, 168, 0, 1], 5000)), Reach::No),
-        14 => (SocketAddr::new("2606:4700::1".parse().unwrap(), 5000), Reach::OtherFamily),
-        _ => (SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), 5000), Reach::OtherFamily),
+        14 => (peer6(1, 5000), Reach::Yes),
+        _ => (SocketAddr::new("::ffff:127.0.0.1".parse().unwrap(), 5000), Reach::No),
     };
     Peer { address, reach }
+}
+
+fn a_peer_of_ipv6(which: u8) -> (SocketAddr, Reach) {
+    match which {
+        0 | 1 => (peer6(1, 5000), Reach::Yes),
+        2 => (peer6(1, 5001), Reach::Yes),
+        3..=6 => (peer6(which.into(), 5000), Reach::Yes),
+        7 => (peer6(1, 80), Reach::NotThisPort),
+        8 => (peer6(3, 0), Reach::NotThisPort),
+        9 => (SocketAddr::from((RELAY_IPV6, 50_002)), Reach::Yes),
+        10 => (SocketAddr::from((RELAY_IPV6, 3478)), Reach::NotThisPort),
+        11 => (SocketAddr::new("::1".parse().unwrap(), 5000), Reach::No),
+        12 => (SocketAddr::new("fe80::1".parse().unwrap(), 5000), Reach::No),
+        13 => (SocketAddr::new("2002:7f00:1::1".parse().unwrap(), 5000), Reach::No),
+        14 => (SocketAddr::new("2001:0:102:304::1".parse().unwrap(), 5000), Reach::No),
+        _ => (SocketAddr::new("64:ff9b::102:304".parse().unwrap(), 5000), Reach::No),
+    }
 }
 
 /// XOR-PEER-ADDRESS as it is sent.
@@ -168,8 +194,7 @@ pub struct Allocate {
     pub even_port: Option<u8>,
     pub token: Option<[u8; 8]>,
     pub family: Option<u8>,
-    /// ADDITIONAL-ADDRESS-FAMILY with IPv6 in it.
-    pub second_family: bool,
+    pub second_family: Option<u8>,
 }
 
 impl Request {
@@ -231,7 +256,7 @@ impl Body {
             0 | 1 => Self::Allocate(Allocate::any(input)),
             2 | 3 => Self::Refresh {
                 lifetime: Lifetime::any(input),
-                family: input.pick(&[None, None, None, Some(1), Some(2)]),
+                family: input.pick(&[None, None, None, Some(1), Some(2), Some(3)]),
             },
             4 | 5 => {
                 let count = input.pick(&[1, 1, 2, 3, 5, 0]);
@@ -259,7 +284,11 @@ impl Allocate {
             even_port: [None, Some(0x80), Some(0), None][usize::from(port % 4)],
             token: (port % 8 > 5).then_some([7; 8]),
             family: input.pick(&[None, None, None, None, Some(1), Some(2), Some(9)]),
-            second_family: input.one_in(8),
+            second_family: match input.byte() % 8 {
+                1 | 2 => Some(2),
+                3 => Some(1),
+                _ => None,
+            },
         }
     }
 
@@ -278,8 +307,8 @@ impl Allocate {
             builder = builder.attr(FAMILY, &[family, 0, 0, 0]);
         }
         match self.second_family {
-            true => builder.attr(SECOND_FAMILY, &[2, 0, 0, 0]),
-            false => builder,
+            Some(family) => builder.attr(SECOND_FAMILY, &[family, 0, 0, 0]),
+            None => builder,
         }
     }
 }
@@ -325,5 +354,5 @@ pub fn refusal(input: &mut Input<'_>) -> RelayRefused {
 
 /// Whether data for this peer goes by the table of this node's relayed addresses.
 pub fn is_own(peer: SocketAddr) -> bool {
-    peer.ip() == IpAddr::from(RELAY_IP)
+    [IpAddr::from(RELAY_IP), IpAddr::from(RELAY_IPV6)].contains(&peer.ip())
 }
