@@ -2,9 +2,6 @@ use std::collections::BTreeSet;
 
 use turnpike_conformance::{Rule, Seen, list, rules};
 
-/// Rules that neither a wire test nor a test of the core shows yet. A number leaves when its test comes.
-const WITHOUT_A_TEST: [u8; 1] = [96];
-
 #[test]
 fn there_are_96_rules_each_with_its_number_sentence_and_section() {
     let rules = rules::all();
@@ -20,7 +17,7 @@ fn there_are_96_rules_each_with_its_number_sentence_and_section() {
 fn every_rule_is_seen_on_the_wire_or_by_a_test_of_the_core() {
     let shown = |rule: &Rule| rule.shown_by().next().is_some();
     let missing: Vec<u8> = rules::all().iter().filter(|rule| !shown(rule)).map(|rule| rule.number).collect();
-    assert_eq!(missing, WITHOUT_A_TEST);
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

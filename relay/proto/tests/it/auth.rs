@@ -1,5 +1,8 @@
-use turnpike_proto::{AuthFailure, Cause, ClientVerdict, RelayRefused};
+use std::{fs::File, os::unix::fs::FileExt as _};
+
+use turnpike_proto::{AuthFailure, Cause, ClientVerdict, Config, RelayRefused};
 use turnpike_relay_api::credential;
+use zeroize::Zeroizing;
 
 use crate::{
     message::*,
@@ -287,4 +290,22 @@ fn every_flipped_bit_of_a_signed_request_is_refused() {
     assert!(world.closed.is_empty(), "the allocation is there");
     assert!(world.ask(&user.tuple, &signed).is_success());
     assert_eq!(world.closed[0].cause, Cause::Client);
+}
+
+/// What stands at this place of the process's memory, if it is still there.
+fn memory(at: usize, len: usize) -> Option<Vec<u8>> {
+    let mut found = vec![0; len];
+    let memory = File::open("/proc/self/mem").unwrap();
+    memory.read_exact_at(&mut found, at as u64).ok().map(|()| found)
+}
+
+#[test]
+fn rule_96_a_password_is_wiped_as_soon_as_its_key_is_made() {
+    const PASSWORD: &str = "long and random, as a password should be";
+    let password = Zeroizing::new(PASSWORD.to_owned());
+    let (at, len) = (password.as_ptr() as usize, password.len());
+    assert_eq!(memory(at, len).unwrap(), PASSWORD.as_bytes(), "it would be found");
+    let mut world = World::with(Config { static_users: vec![("alice".into(), password)], ..config() });
+    assert_ne!(memory(at, len), Some(PASSWORD.into()));
+    assert!(User::named(1, "alice", PASSWORD).allocate(&mut world).is_success(), "the key serves");
 }
