@@ -52,7 +52,8 @@ fn turnpike() -> Vec<Report> {
     let usual =
         [&["--own", "--realm", REALM, "--software", "off", "--denied-peer", DENIED][..], &limits].concat();
     let server = Turnpike::start("");
-    let usual = score(&server.target(&usual), &[]);
+    let ipv6 = server.ipv6.to_string();
+    let usual = score(&server.target(&[&usual[..], &["--ipv6", &ipv6]].concat()), &[]);
     let first = ports::free_range(SMALL);
     let last = first + SMALL - 1;
     let small = format!(

@@ -1,6 +1,6 @@
 //! The relay of this workspace, from a configuration file on.
 
-use std::{fs, thread};
+use std::{fs, net::SocketAddr, thread};
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,8 @@ pub(crate) struct Turnpike {
     stop: CancellationToken,
     served: Option<thread::JoinHandle<()>>,
     address: String,
+    /// Its listener on IPv6.
+    pub(crate) ipv6: SocketAddr,
     _folder: TempDir,
 }
 
@@ -37,13 +39,13 @@ impl Turnpike {
             let _inside = runtime.enter();
             Relay::bind(&config).unwrap_or_else(|error| panic!("{error}"))
         };
-        let address = relay.listening().udp[0].to_string();
+        let [ipv4, ipv6] = relay.listening().udp[..] else { panic!("a listener of each family") };
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let served = thread::spawn(move || {
             runtime.block_on(relay.serve(CancellationToken::new(), stopped));
         });
-        Self { stop, served: Some(served), address, _folder: folder }
+        Self { stop, served: Some(served), address: ipv4.to_string(), ipv6, _folder: folder }
     }
 
     /// The target for a run over UDP.
@@ -67,6 +69,7 @@ fn configuration(relay: &str) -> String {
         r#"
 [node]
 public_ipv4 = "127.0.0.1"
+public_ipv6 = "::1"
 allow_private_address = true
 state_dir = "state"
 
@@ -75,10 +78,9 @@ secret_file = "secret"
 realm = "{REALM}"
 
 [relay]
-listen_udp = ["127.0.0.1:{port}"]
+listen_udp = ["127.0.0.1:{port}", "[::1]:{port}"]
 listen_tcp = ["127.0.0.1:{port}"]
-relay_ipv4 = "127.0.0.1"
-allow_peers = ["127.0.0.0/8"]
+allow_peers = ["127.0.0.0/8", "::1"]
 deny_peers = ["{DENIED}/32"]
 max_lifetime = "1h"
 strict_permissions = true
