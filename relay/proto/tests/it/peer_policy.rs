@@ -2,12 +2,12 @@ use std::net::IpAddr;
 
 use proptest::prelude::*;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
-use turnpike_proto::{ClientVerdict, Denied, DropReason, OwnAddresses, PeerPolicy, Route};
+use turnpike_proto::{ClientVerdict, Config, Denied, DropReason, OwnAddresses, PeerPolicy, Route};
 
 use crate::{
     message::*,
     oracle::{Address, IPV4, IPV6, Network, Oracle, denied, wrapped},
-    world::{RELAY_IP, User, World, config, peer},
+    world::{RELAY_IP, RELAY_IPV6, User, World, config, peer},
 };
 
 fn policy(allow: &[&str], deny: &[&str]) -> PeerPolicy {
@@ -254,19 +254,21 @@ fn reached(world: &mut World, user: &mut User, channel: u16, ip: IpAddr) -> (u16
 }
 
 #[test]
-fn rule_75_no_edge_of_a_denied_range_is_reached_by_any_method_and_its_public_neighbours_are() {
-    let oracle = Oracle { relayed: vec![Address::v4(u32::from_be_bytes(RELAY_IP))], ..Oracle::default() };
-    let mut world = World::new();
-    let mut user = User::ready(&mut world, 1, "a");
-    for (channel, address) in (0x4000..).zip(edges()) {
-        let expected = match (address.is_ipv4, oracle.judge(address)) {
-            (true, Ok(())) => (0, 0, true),
-            (true, Err(_)) => (403, 403, false),
-            // The allocation is of IPv4.
-            (false, _) => (443, 443, false),
-        };
+fn rule_75_no_edge_of_a_denied_range_is_reached_in_any_dress_by_any_method_and_its_public_neighbours_are() {
+    let own = [RELAY_IP.into(), RELAY_IPV6.into()].map(|ip: IpAddr| Address::from(ip));
+    let oracle = Oracle { relayed: own.into(), ..Oracle::default() };
+    let mut world = World::with(Config { max_permissions: 1_000, max_channels: 1_000, ..config() });
+    let mut user = User::ready_for_both(&mut world, 1, "a");
+    let dressed = edges().into_iter().filter(|edge| edge.is_ipv4).flat_map(|edge| edge.dressed());
+    let dressed: Vec<Address> = dressed.map(|(_, outer)| outer).collect();
+    let mut open = 0;
+    for (channel, address) in (0x4000..).zip(edges().into_iter().chain(dressed)) {
+        let is_open = oracle.judge(address).is_ok();
+        let expected = if is_open { (0, 0, true) } else { (403, 403, false) };
         assert_eq!(reached(&mut world, &mut user, channel, address.ip()), expected, "{address:?}");
+        open += u32::from(is_open);
     }
+    assert!(open > 90, "the public neighbours, and those in the dress of ISATAP: {open}");
 }
 
 #[test]
