@@ -66,8 +66,10 @@ fn it_speaks_to_coturn_over_udp_tcp_and_tls() {
 }
 
 #[test]
-fn it_speaks_to_turnpike_over_udp() {
+fn it_speaks_to_turnpike_over_udp_tcp_and_tls() {
     let turnpike = Turnpike::start("");
-    let target = turnpike.target(&[]);
-    speaks(&target, Transport::Udp, target.server.port());
+    for (name, transport) in [("udp", Transport::Udp), ("tcp", Transport::Tcp), ("tls", Transport::Tls)] {
+        let target = turnpike.target(name, &[]);
+        speaks(&target, transport, target.server.port());
+    }
 }

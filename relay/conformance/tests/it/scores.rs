@@ -47,13 +47,13 @@ fn coturn() -> Vec<Report> {
     vec![usual, small, elsewhere, slow]
 }
 
-fn turnpike() -> Vec<Report> {
+fn turnpike(transport: &str) -> Vec<Report> {
     let limits = ["--max-permissions", "128", "--max-channels", "128"];
     let usual =
         [&["--own", "--realm", REALM, "--software", "off", "--denied-peer", DENIED][..], &limits].concat();
     let server = Turnpike::start("");
-    let ipv6 = server.ipv6.to_string();
-    let usual = score(&server.target(&[&usual[..], &["--ipv6", &ipv6]].concat()), &[]);
+    let ipv6 = server.ipv6().to_string();
+    let usual = score(&server.target(transport, &[&usual[..], &["--ipv6", &ipv6]].concat()), &[]);
     let first = ports::free_range(SMALL);
     let last = first + SMALL - 1;
     let small = format!(
@@ -62,7 +62,7 @@ fn turnpike() -> Vec<Report> {
     let small = Turnpike::start(&small);
     let range = format!("{first}-{last}");
     let arguments = ["--own", "--software", "on", "--quota", "3", "--ports", &range];
-    let small = score(&small.target(&arguments), &[21, 56, 59, 60]);
+    let small = score(&small.target(transport, &arguments), &[21, 56, 59, 60]);
     vec![usual, small]
 }
 
@@ -74,10 +74,12 @@ fn rows(text: &str) -> Vec<&str> {
 
 #[test]
 fn the_committed_scores_are_what_a_run_gives() {
-    let columns = [
-        Column { name: format!("Turnpike {}", env!("CARGO_PKG_VERSION")), runs: turnpike() },
-        Column { name: format!("coturn {}", Coturn::version()), runs: coturn() },
-    ];
+    let ours = |transport| Column {
+        name: format!("Turnpike {}", env!("CARGO_PKG_VERSION")),
+        runs: turnpike(transport),
+    };
+    let theirs = Column { name: format!("coturn {}", Coturn::version()), runs: coturn() };
+    let columns = [ours("udp"), ours("tcp"), ours("tls"), theirs];
     for run in columns.iter().flat_map(|column| &column.runs) {
         println!("{}", run.table(false));
     }

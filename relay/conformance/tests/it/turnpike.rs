@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Host, MissingSecret, Request};
 use turnpike_conformance::Target;
-use turnpike_relay::Relay;
+use turnpike_relay::{Listening, Relay};
 
 use crate::{
     coturn::{DENIED, REALM, SECRET, target},
@@ -17,9 +17,7 @@ use crate::{
 pub(crate) struct Turnpike {
     stop: CancellationToken,
     served: Option<thread::JoinHandle<()>>,
-    address: String,
-    /// Its listener on IPv6.
-    pub(crate) ipv6: SocketAddr,
+    listening: Listening,
     _folder: TempDir,
 }
 
@@ -29,6 +27,9 @@ impl Turnpike {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("turnpike.toml");
         fs::write(folder.path().join("secret"), SECRET).unwrap();
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        fs::write(folder.path().join("cert.pem"), own.cert.pem()).unwrap();
+        fs::write(folder.path().join("key.pem"), own.signing_key.serialize_pem()).unwrap();
         fs::write(&file, configuration(relay)).unwrap();
         let request =
             Request { file: Some(file), this_machine: false, missing_secret: MissingSecret::Refuse };
@@ -39,18 +40,29 @@ impl Turnpike {
             let _inside = runtime.enter();
             Relay::bind(&config).unwrap_or_else(|error| panic!("{error}"))
         };
-        let [ipv4, ipv6] = relay.listening().udp[..] else { panic!("a listener of each family") };
+        let listening = relay.listening().clone();
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let served = thread::spawn(move || {
             runtime.block_on(relay.serve(CancellationToken::new(), stopped));
         });
-        Self { stop, served: Some(served), address: ipv4.to_string(), ipv6, _folder: folder }
+        Self { stop, served: Some(served), listening, _folder: folder }
     }
 
-    /// The target for a run over UDP.
-    pub(crate) fn target(&self, arguments: &[&str]) -> Target {
-        target(&self.address, arguments)
+    /// Its UDP listener on IPv6.
+    pub(crate) fn ipv6(&self) -> SocketAddr {
+        let ipv6 = self.listening.udp.iter().find(|listener| listener.is_ipv6());
+        *ipv6.expect("a listener of each family")
+    }
+
+    /// The target for a run over `udp`, `tcp` or `tls`.
+    pub(crate) fn target(&self, transport: &str, arguments: &[&str]) -> Target {
+        let listeners = match transport {
+            "udp" => &self.listening.udp,
+            "tcp" => &self.listening.tcp,
+            _ => &self.listening.tls,
+        };
+        target(&listeners[0].to_string(), &[&["--transport", transport][..], arguments].concat())
     }
 }
 
@@ -64,7 +76,7 @@ impl Drop for Turnpike {
 }
 
 fn configuration(relay: &str) -> String {
-    let port = ports::free();
+    let (port, secure) = (ports::free(), ports::free());
     format!(
         r#"
 [node]
@@ -86,6 +98,15 @@ max_lifetime = "1h"
 strict_permissions = true
 admin_socket = "relay.sock"
 {relay}
+
+[tls]
+mode = "files"
+listen = ["127.0.0.1:{secure}"]
+cert_file = "cert.pem"
+key_file = "key.pem"
+
+[signaling]
+internal_socket = "signaling.sock"
 
 [metrics]
 relay_listen = ""
