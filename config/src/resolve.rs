@@ -48,7 +48,7 @@ pub(crate) fn resolve(
     let (node, mut notes) = node::resolve(c, file.node, host, purpose);
     let (auth, files) = auth::resolve(c, file.auth, &node, purpose);
     let relay = relay::resolve(c, file.relay, &node, host, purpose);
-    let tls = tls::resolve(c, file.tls, purpose);
+    let tls = tls::resolve(c, file.tls, &relay, purpose);
     let signaling = signaling::resolve(c, file.signaling, tls.as_ref(), &node, purpose);
     let ice = ice::resolve(c, file.ice, &node, &relay, tls.as_ref());
     let mint = signaling::mint(c, file.mint);

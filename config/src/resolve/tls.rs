@@ -5,7 +5,7 @@ use std::{
 
 use super::Purpose;
 use crate::{
-    Tls,
+    Relay, Tls,
     check::{Checker, by_family, listener, unless_empty},
     raw::{self, Key},
 };
@@ -20,7 +20,12 @@ enum Mode {
 }
 
 /// `None` where TLS is off; what the other keys say is checked all the same.
-pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Tls, purpose: Purpose<'_>) -> Option<Tls> {
+pub(super) fn resolve(
+    c: &mut Checker<'_>,
+    raw: raw::Tls,
+    relay: &Relay,
+    purpose: Purpose<'_>,
+) -> Option<Tls> {
     let mode = c.take("tls.mode", raw.mode, Mode::Off, |mode| match mode.as_str() {
         "files" => Ok(Mode::Files),
         "off" => Ok(Mode::Off),
@@ -32,11 +37,17 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Tls, purpose: Purpose<'_>) 
         other => Err(format!("is \"{other}\": write \"files\" or \"off\"")),
     });
     let any = PORTS.map(|port| SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)));
-    let listen = c.take_filled_list("tls.listen", raw.listen, any.into(), listener);
+    let span = raw.listen.as_ref().map(toml::Spanned::span);
+    let listen = by_family(c.take_filled_list("tls.listen", raw.listen, any.into(), listener));
+    let twice = listen.iter().find(|listener| relay.listen_tcp.contains(listener));
+    if let Some(twice) = twice.filter(|_| mode == Mode::Files) {
+        let refusal = format!("holds {twice}, which `relay.listen_tcp` has: TLS needs a port of its own");
+        c.refuse("tls.listen", span.as_ref(), &refusal);
+    }
     let cert_file = file(c, "tls.cert_file", raw.cert_file, mode, purpose);
     let key_file = file(c, "tls.key_file", raw.key_file, mode, purpose);
     (mode == Mode::Files).then(|| Tls {
-        listen: by_family(listen),
+        listen,
         cert_file: cert_file.unwrap_or_default(),
         key_file: key_file.unwrap_or_default(),
     })

@@ -439,3 +439,25 @@ async fn a_source_may_have_so_many_connections_without_an_allocation_and_no_more
     drop(allocated);
     server.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_over_ipv6_is_served_and_its_segments_have_the_longer_header() {
+    let server = Server::start(|config| config.relay.listen_tcp = vec!["[::1]:0".parse().unwrap()]);
+    let (mut stream, peer) = (connect(&server), peer());
+    let mut allocation = allocate_over(&stream, "ipv6-stream");
+    let number = allocation.bind(peer.local_addr().unwrap()).unwrap();
+    let message = padded(channel_data::encode(number, &[7; 996]));
+    for _ in 0..10 {
+        stream.write_all(&message).unwrap();
+        receive(&peer);
+    }
+    stream.write_all(Writer::request(method::BINDING).bytes()).unwrap();
+    stream.read_exact(&mut [0; 44]).unwrap();
+    drop((stream, allocation));
+    let line = log::line("allocation closed", "ipv6-stream").await;
+    let count = |what: &str| line[format!("client_in_{what}")].as_u64().unwrap();
+    let payload = count("bytes") - 60 * count("packets");
+    // ChannelBind is the rest.
+    assert!((10 * 1_000 + 20..10 * 1_000 + 300).contains(&payload), "{payload}");
+    server.stop().await;
+}
