@@ -77,6 +77,7 @@ pub(crate) struct Relay {
     pub(crate) binding_per_second: Key<i64>,
     pub(crate) software_attribute: Key<bool>,
     pub(crate) drain_timeout: Key<String>,
+    pub(crate) drain_alternate: Key<String>,
     pub(crate) admin_socket: Key<String>,
 }
 

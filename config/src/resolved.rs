@@ -186,6 +186,8 @@ pub struct Relay {
     pub software_attribute: bool,
     /// How long live allocations are served after the first SIGTERM; zero ends at once.
     pub drain_timeout: Duration,
+    /// Where clients over UDP and TCP are sent while this node drains.
+    pub drain_alternate: Option<SocketAddr>,
     /// Unix socket of the admin API.
     pub admin_socket: PathBuf,
 }

@@ -289,6 +289,7 @@ fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike
             relay.binding_per_second,
             RandomState::new(),
         )),
+        drain_alternate: relay.drain_alternate,
         software: relay.software_attribute.then(|| format!("turnpike {VERSION}")),
     })
 }

@@ -100,6 +100,12 @@ pub(super) fn resolve(
         ),
         software_attribute: c.flag(raw.software_attribute, false),
         drain_timeout: c.duration("relay.drain_timeout", raw.drain_timeout, MINUTE, Duration::ZERO..=DAY),
+        drain_alternate: c.take(
+            "relay.drain_alternate",
+            raw.drain_alternate,
+            None,
+            unless_empty(another_relay),
+        ),
         admin_socket: c
             .take("relay.admin_socket", raw.admin_socket, admin_socket, |text| purpose.socket_path(&text)),
     }
@@ -174,6 +180,13 @@ fn relay_address(
         false => Ipv6Addr::UNSPECIFIED.into(),
     };
     Some(RelayAddress { bound: written.unwrap_or(own), advertised: *advertised })
+}
+
+/// The listener of another relay. A name will not do: clients are told an address (RFC 8489 §14.15).
+fn another_relay(text: &str) -> Result<SocketAddr, String> {
+    text.parse().ok().filter(|address: &SocketAddr| address.port() != 0).ok_or_else(|| {
+        format!("is \"{text}\": write the address and port of another relay, such as \"198.18.0.2:3478\"")
+    })
 }
 
 fn port_range(ports: &[i64]) -> Result<(u16, u16), String> {

@@ -45,6 +45,7 @@ fn every_key_reaches_its_value() {
     assert_eq!(relay.allow_peers, ["127.0.0.1/32".parse().unwrap()]);
     assert_eq!(relay.deny_peers, ["192.0.2.0/24".parse().unwrap(), "192.0.2.7/32".parse().unwrap()]);
     assert_eq!((relay.min_peer_port, relay.drain_timeout), (443, Duration::ZERO));
+    assert_eq!(relay.drain_alternate, Some("198.18.0.2:3478".parse().unwrap()));
     assert_eq!((relay.unauthenticated_per_second, relay.binding_per_second), (5, 0));
     assert_eq!(relay.admin_socket, folder.join("relay.sock"));
 

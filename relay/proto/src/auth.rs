@@ -141,3 +141,34 @@ impl Authenticator {
         passwords.map(|password| algorithm.key(username, &self.realm, &password)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWORD: &str = "correct horse battery staple";
+    const SECRET: &str = "a secret of thirty-two bytes or so";
+
+    #[test]
+    fn rule_96_nothing_that_is_kept_holds_a_password() {
+        let users = vec![("alice".into(), Zeroizing::new(PASSWORD.into()))];
+        let secrets = vec![Zeroizing::new(SECRET.into())];
+        let authenticator = Authenticator::new("r".into(), secrets, users, Nonces::new([1; 32]));
+        let username = format!("{}:bob", u64::MAX);
+        let password = credential::password(SECRET.as_bytes(), &username);
+        for algorithm in Algorithm::OFFERED {
+            let [alice, bob] = [("alice", PASSWORD), (&username, &password)].map(|(name, password)| {
+                let [key] = authenticator.keys(name, algorithm)[..] else { panic!("one secret, one user") };
+                assert_eq!(key, algorithm.key(name, "r", password));
+                let shows = |part: &[u8]| password.as_bytes().windows(part.len()).any(|of_it| of_it == part);
+                assert!(!key.bytes().windows(4).any(shows), "{key:?}");
+                key
+            });
+            assert_ne!(alice, bob);
+        }
+        // Whoever adds a field decides here whether it keeps a password.
+        let Authenticator { realm: _, secrets: _, static_users, nonces: _ } = authenticator;
+        let [key, _]: [Key; 2] = static_users["alice"];
+        let User { username: _, key: _, mac: _ } = User { username: "alice".into(), key, mac: Mac::Sha1 };
+    }
+}

@@ -1,6 +1,10 @@
 //! What the core is told at its start.
 
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use zeroize::Zeroizing;
@@ -12,9 +16,9 @@ use crate::{ByFamily, SharedBucket, SourceLimits};
 pub struct Config {
     /// The realm of the long-term credential mechanism (RFC 8489 §9.2).
     pub realm: String,
-    /// TURN REST secrets; any of them verifies.
+    /// TURN REST secrets; any of them verifies. The server keeps these.
     pub secrets: Vec<Zeroizing<Vec<u8>>>,
-    /// Names and passwords that do not expire.
+    /// Names and passwords that do not expire. The server keeps the keys that are made of them.
     pub static_users: Vec<(String, Zeroizing<String>)>,
     /// An expired credential does not refresh an allocation either.
     pub strict_expiry: bool,
@@ -40,6 +44,8 @@ pub struct Config {
     pub strict_permissions: bool,
     /// Channel numbers up to 0x7FFF (RFC 5766 §11) instead of 0x4FFF (RFC 8656 §12).
     pub rfc5766_channel_numbers: bool,
+    /// Where clients are sent while this server drains, with 300; without one they get 508.
+    pub drain_alternate: Option<SocketAddr>,
     /// SOFTWARE of answers to Allocate and Refresh.
     pub software: Option<String>,
     /// Most bits a second that one allocation relays, both directions together; 0 is no limit.

@@ -138,6 +138,8 @@ labels! {
 labels! {
     /// Error codes of answers (RFC 8489 §14.8, RFC 8656 §19).
     pub enum ErrorCode {
+        /// 300
+        TryAlternate => "300",
         /// 400
         BadRequest => "400",
         /// 401

@@ -74,6 +74,7 @@ impl Server {
             let error = Response::error(request.method, request.transaction_id, code);
             match code {
                 ErrorCode::UnknownAttribute => error.unknown_attributes(&request.unknown),
+                ErrorCode::TryAlternate => error.alternate_server(self.alternate(five_tuple)),
                 _ => error,
             }
         });

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    mem,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -57,13 +58,11 @@ struct Slot {
 impl Server {
     /// `nonce_key` is the same for all shards of a process, `seed` is one shard's own; both are secret random bytes.
     pub fn new(mut config: Config, nonce_key: [u8; 32], seed: [u8; 32]) -> Self {
-        let authenticator = Authenticator::new(
-            config.realm.clone(),
-            config.secrets.clone(),
-            // RFC 8656 §6: the password is not kept, only its key.
-            std::mem::take(&mut config.static_users),
-            Nonces::new(nonce_key),
-        );
+        // Of a password only the key is kept (RFC 8656 §6), and the secrets in one place.
+        let Config { secrets, static_users, .. } = &mut config;
+        let (secrets, static_users) = (mem::take(secrets), mem::take(static_users));
+        let authenticator =
+            Authenticator::new(config.realm.clone(), secrets, static_users, Nonces::new(nonce_key));
         let policy = PeerPolicy::new(
             &config.allow_peers,
             &config.deny_peers,

@@ -15,6 +15,8 @@ const START: &str = "<!-- scores -->\n";
 const END: &str = "<!-- end of scores -->";
 /// Ports of a server that is run out of them.
 const SMALL: u16 = 16;
+/// Where a server sends its clients.
+const ALTERNATE: &str = "127.0.0.9:3478";
 /// Options that bring coturn closer to the RFCs than its defaults do.
 const STRICT: [&str; 2] = ["--no-stun-backward-compatibility", "--response-origin-only-with-rfc5780"];
 
@@ -40,8 +42,8 @@ fn coturn() -> Vec<Report> {
     let range = format!("{first}-{last}");
     let small =
         score(&small.target(&["--software", "off", "--quota", "3", "--ports", &range]), &[21, 56, 59, 60]);
-    let elsewhere = Coturn::start(&["--alternate-server", "127.0.0.9:3478"]);
-    let elsewhere = score(&elsewhere.target(&["--alternate", "127.0.0.9:3478"]), &[65]);
+    let elsewhere = Coturn::start(&["--alternate-server", ALTERNATE]);
+    let elsewhere = score(&elsewhere.target(&["--alternate", ALTERNATE]), &[65]);
     let slow = Coturn::start(&["--max-bps", "50000"]);
     let slow = score(&slow.target(&["--user-bitrate", "400000"]), &[94]);
     vec![usual, small, elsewhere, slow]
@@ -63,7 +65,16 @@ fn turnpike(transport: &str) -> Vec<Report> {
     let range = format!("{first}-{last}");
     let arguments = ["--own", "--software", "on", "--quota", "3", "--ports", &range];
     let small = score(&small.target(transport, &arguments), &[21, 56, 59, 60]);
-    vec![usual, small]
+    let slow = Turnpike::start("max_bitrate_per_subject = \"400kbit\"");
+    let slow = score(&slow.target(transport, &["--own", "--user-bitrate", "400000"]), &[94]);
+    let mut runs = vec![usual, small, slow];
+    // Over TLS nobody is sent elsewhere: the certificate there has another name.
+    if transport != "tls" {
+        let elsewhere = Turnpike::start(&format!("drain_alternate = \"{ALTERNATE}\""));
+        elsewhere.drain();
+        runs.push(score(&elsewhere.target(transport, &["--own", "--alternate", ALTERNATE]), &[65]));
+    }
+    runs
 }
 
 /// The rows of rules without the last column: how coturn does under load is not ours to promise.

@@ -1,12 +1,19 @@
 //! The relay of this workspace, from a configuration file on.
 
-use std::{fs, net::SocketAddr, thread};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    thread,
+};
 
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Host, MissingSecret, Request};
 use turnpike_conformance::Target;
 use turnpike_relay::{Listening, Relay};
+use turnpike_relay_api::admin::DRAIN;
 
 use crate::{
     coturn::{DENIED, REALM, SECRET, target},
@@ -18,7 +25,7 @@ pub(crate) struct Turnpike {
     stop: CancellationToken,
     served: Option<thread::JoinHandle<()>>,
     listening: Listening,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Turnpike {
@@ -46,7 +53,16 @@ impl Turnpike {
         let served = thread::spawn(move || {
             runtime.block_on(relay.serve(CancellationToken::new(), stopped));
         });
-        Self { stop, served: Some(served), listening, _folder: folder }
+        Self { stop, served: Some(served), listening, folder }
+    }
+
+    /// Lets it drain, as an operator does over its admin socket.
+    pub(crate) fn drain(&self) {
+        let mut admin = UnixStream::connect(self.folder.path().join("relay.sock")).unwrap();
+        write!(admin, "POST {DRAIN} HTTP/1.1\r\nHost: relay\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        admin.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     }
 
     /// Its UDP listener on IPv6.

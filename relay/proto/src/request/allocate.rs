@@ -1,7 +1,9 @@
 //! Allocate (RFC 8656 §7.2).
 
+use std::net::SocketAddr;
+
 use crate::{
-    ByFamily, ErrorCode, Family, FiveTuple, Now, PortRequest, Server,
+    ByFamily, ErrorCode, Family, FiveTuple, Now, PortRequest, Server, Transport,
     auth::User,
     policy,
     wire::{Method, Request, Response},
@@ -47,11 +49,21 @@ impl Server {
             return Err(ErrorCode::Forbidden);
         }
         if self.draining {
-            return Err(ErrorCode::InsufficientCapacity);
+            return Err(match self.alternate(five_tuple) {
+                Some(_) => ErrorCode::TryAlternate,
+                None => ErrorCode::InsufficientCapacity,
+            });
         }
         let lifetime = self.lifetime(asked);
         self.open(now, *five_tuple, user, request.transaction_id, lifetime, wanted);
         Ok(None)
+    }
+
+    /// Where a client may go instead (RFC 8489 §10): to an address of its own family, and over the same transport. TLS
+    /// is left out, since the certificate there has another name.
+    pub(super) fn alternate(&self, five_tuple: &FiveTuple) -> Option<SocketAddr> {
+        let same_family = |alternate: &SocketAddr| alternate.is_ipv4() == five_tuple.client.is_ipv4();
+        self.config.drain_alternate.filter(same_family).filter(|_| five_tuple.transport != Transport::Tls)
     }
 
     /// The signed success of an allocation whose relay socket is bound.

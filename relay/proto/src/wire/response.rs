@@ -3,8 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use stun::{
+    addr::AlternateServer,
     agent::TransactionId as StunTransactionId,
-    attributes::{ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE, AttrType},
+    attributes::{ATTR_ALTERNATE_SERVER, ATTR_NONCE, ATTR_REALM, ATTR_SOFTWARE, AttrType},
     error_code::{ERROR_REASONS, ErrorCode as StunErrorCode, ErrorCodeAttribute},
     integrity::MessageIntegrity,
     message::{
@@ -80,6 +81,15 @@ impl Response {
 
     pub(crate) fn lifetime(self, lifetime: Duration) -> Self {
         self.with(&Lifetime(lifetime))
+    }
+
+    pub(crate) fn alternate_server(mut self, address: Option<SocketAddr>) -> Self {
+        if let Some(address) = address {
+            AlternateServer { ip: address.ip(), port: address.port() }
+                .add_to_as(&mut self.message, ATTR_ALTERNATE_SERVER)
+                .expect("an address is within the limits of its attribute");
+        }
+        self
     }
 
     pub(crate) fn reservation(self, token: Option<[u8; 8]>) -> Self {

@@ -1,8 +1,13 @@
-use turnpike_proto::{ErrorCode, PortRequest, RelayRefused};
+use std::net::SocketAddr;
+
+use turnpike_proto::{
+    ByFamily, ClientVerdict, Config, DropReason, ErrorCode, Family, OpenedRelay, Output, PortRequest,
+    RelayRefused, Shares, Transport,
+};
 
 use crate::{
     message::*,
-    world::{RELAY_IP, User, World},
+    world::{RELAY_IP, User, World, config},
 };
 
 #[test]
@@ -157,6 +162,69 @@ fn the_subject_and_its_signed_limit_reach_the_driver() {
     User::ready(&mut world, 2, "@alice:example.org");
     let asked: Vec<_> = world.opened.iter().map(|r| (&*r.subject, r.limit)).collect();
     assert_eq!(asked, [("alice.cred", Some(4)), ("@alice:example.org", None)]);
+}
+
+#[test]
+fn rule_65_a_draining_server_sends_who_is_let_in_to_another_of_his_family_and_transport() {
+    let v4: SocketAddr = "198.51.100.7:3479".parse().unwrap();
+    let v6: SocketAddr = "[2001:4860::7]:3479".parse().unwrap();
+    let cases = [
+        (v4, Transport::Udp, Some(vec![0, 1, 0x0D, 0x97, 198, 51, 100, 7])),
+        (v4, Transport::Tcp, Some(vec![0, 1, 0x0D, 0x97, 198, 51, 100, 7])),
+        (v4, Transport::Tls, None),
+        (v6, Transport::Udp, None),
+    ];
+    for (alternate, transport, value) in cases {
+        let mut world = World::with(Config { drain_alternate: Some(alternate), ..config() });
+        let mut user = User::ready(&mut world, 1, "a");
+        world.server.set_draining(true);
+        let request = user.request(REFRESH);
+        assert!(user.ask(&mut world, request).is_success(), "live ones are served");
+        let mut late = User::new(2, "b");
+        late.tuple.transport = transport;
+        assert_eq!(late.challenge(&mut world).code(), 401);
+        let mut stranger = late.clone();
+        stranger.key[0] ^= 1;
+        let request = stranger.request(ALLOCATE).udp();
+        assert_eq!(world.ask(&late.tuple, &stranger.sign(request)).code(), 401);
+        let request = late.request(ALLOCATE).udp();
+        let answer = late.ask(&mut world, request);
+        assert_eq!(answer.code(), if value.is_some() { 300 } else { 508 }, "{alternate} {transport:?}");
+        assert_eq!(answer.get(ALTERNATE_SERVER), value.as_deref());
+        assert_eq!(world.server.counters().allocation_failures.total(), 1);
+        world.server.set_draining(false);
+        let request = late.request(ALLOCATE).udp();
+        assert!(late.ask(&mut world, request).is_success());
+    }
+}
+
+#[test]
+fn rule_22_a_retransmission_while_the_relay_socket_is_being_bound_waits_for_the_one_answer() {
+    let mut world = World::new();
+    let mut user = User::new(1, "a");
+    user.challenge(&mut world);
+    let request = user.request(ALLOCATE).udp();
+    let signed = user.sign(request);
+    let mut reply = Vec::new();
+    let mut give = |world: &mut World, datagram: &[u8]| {
+        world.server.handle_client(world.now, &user.tuple, datagram, &mut reply)
+    };
+    assert_eq!(give(&mut world, &signed), ClientVerdict::Handled);
+    let Some(Output::OpenRelay { allocation, .. }) = world.server.poll_output() else {
+        panic!("no OpenRelay")
+    };
+    for _ in 0..3 {
+        assert_eq!(give(&mut world, &signed), ClientVerdict::Drop(DropReason::InProgress));
+        assert!(world.server.poll_output().is_none(), "no second effect");
+    }
+    let relayed = SocketAddr::from((RELAY_IP, 50_000));
+    let advertised = ByFamily::from_fn(|family| (family == Family::Ipv4).then_some(relayed));
+    let opened = OpenedRelay { advertised, reservation: None, shares: Shares::default() };
+    world.server.handle_relay_opened(world.now, allocation, opened);
+    let Some(Output::Transmit { message, .. }) = world.server.poll_output() else { panic!("no answer") };
+    assert_eq!(give(&mut world, &signed), ClientVerdict::Reply { allocation: Some(allocation) });
+    assert_eq!(reply, message, "from then on the same answer again");
+    assert_eq!(world.server.counters().allocations_created.total(), 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use std::{fs::File, os::unix::fs::FileExt as _};
 
+use md5::{Digest as _, Md5};
 use turnpike_proto::{AuthFailure, Cause, ClientVerdict, Config, RelayRefused};
 use turnpike_relay_api::credential;
 use zeroize::Zeroizing;
@@ -29,6 +30,44 @@ fn rule_24_and_32_the_first_answer_is_a_401_with_realm_and_nonce() {
         assert!(answer.bytes.len() <= most, "{} bytes: it must not amplify", answer.bytes.len());
     }
     assert_eq!(world.server.counters().auth_failures.total(), 0, "a challenge is no failure");
+}
+
+#[test]
+fn what_strangers_can_provoke_is_small_and_says_nothing_of_the_software() {
+    for realm in ["r", "turnpike.test", &"x".repeat(127)] {
+        let software = Some("turnpike 9.9.9".to_owned());
+        let settings = turnpike_proto::Config { realm: realm.into(), software, ..config() };
+        let (mut world, mut user) = (World::with(settings), User::new(1, "a"));
+        let binding = user.request(BINDING).bytes;
+        assert_eq!((binding.len(), world.ask(&user.tuple, &binding).bytes.len()), (20, 32));
+        let mut ipv6 = user.clone();
+        ipv6.tuple.client = "[2001:db8::1]:40000".parse().unwrap();
+        assert_eq!(world.ask(&ipv6.tuple, &binding).bytes.len(), 44);
+
+        let bare = user.request(ALLOCATE).bytes;
+        let challenge = world.ask(&user.tuple, &bare);
+        user.nonce = challenge.get(NONCE).unwrap().to_vec();
+        assert!(user.nonce.len() <= 32, "{} characters", user.nonce.len());
+        let sign = |user: &User, request: Builder, nonce: &[u8]| {
+            let request = request.attr(USERNAME, user.name.as_bytes()).attr(REALM, realm.as_bytes());
+            request.attr(NONCE, nonce).integrity(&Md5::digest(user.key_text(realm))).bytes
+        };
+        let (one, two) = (user.request(ALLOCATE).udp(), user.request(ALLOCATE).udp());
+        let stale = world.ask(&user.tuple, &sign(&user, one, b"stale"));
+        let mut wrong = sign(&user, two, &user.nonce);
+        *wrong.last_mut().unwrap() ^= 1;
+        let wrong = world.ask(&user.tuple, &wrong);
+        assert_eq!((challenge.code(), wrong.code(), stale.code()), (401, 401, 438));
+        for answer in [challenge, wrong, stale] {
+            let most = 56 + realm.len().next_multiple_of(4) + user.nonce.len().next_multiple_of(4);
+            assert!(answer.bytes.len() <= most, "{} bytes of {most}", answer.bytes.len());
+            assert_eq!(answer.get(ERROR_CODE).unwrap().len(), 4, "no reason phrase");
+            assert_eq!(answer.get(SOFTWARE), None);
+        }
+        let incomplete = user.request(ALLOCATE).integrity(&user.key).bytes;
+        let incomplete = world.ask(&user.tuple, &incomplete);
+        assert_eq!((incomplete.code(), incomplete.bytes.len()), (400, 28));
+    }
 }
 
 #[test]

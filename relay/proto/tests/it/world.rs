@@ -59,6 +59,7 @@ pub fn config() -> Config {
         max_lifetime: Duration::from_secs(3600),
         strict_permissions: true,
         rfc5766_channel_numbers: false,
+        drain_alternate: None,
         software: None,
         max_bitrate_per_allocation: 0,
         total_bitrate: None,
@@ -246,6 +247,7 @@ impl World {
 pub struct User {
     pub tuple: FiveTuple,
     pub name: String,
+    password: String,
     pub key: [u8; 16],
     pub nonce: Vec<u8>,
     transaction: u8,
@@ -269,8 +271,16 @@ impl User {
             client: SocketAddr::from(([203, 0, 114, host], 40_000)),
             server: SocketAddr::from((RELAY_IP, 3478)),
         };
-        let key = Md5::digest(format!("{name}:{REALM_NAME}:{password}")).into();
-        Self { tuple, name: name.into(), key, nonce: Vec::new(), transaction: 0 }
+        let password = password.to_owned();
+        let mut user =
+            Self { tuple, name: name.into(), password, key: [0; 16], nonce: Vec::new(), transaction: 0 };
+        user.key = Md5::digest(user.key_text(REALM_NAME)).into();
+        user
+    }
+
+    /// What a key is the hash of (RFC 8489 §9.2.2).
+    pub fn key_text(&self, realm: &str) -> String {
+        format!("{}:{realm}:{}", self.name, self.password)
     }
 
     /// A request without credentials, with a transaction id of its own.
