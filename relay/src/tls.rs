@@ -110,10 +110,10 @@ impl Tls {
     fn reload(&self) -> Result<(), CertificateError> {
         let read = read(&self.files, self.domain.as_deref(), &self.provider, &self.tickets);
         self.reloaded.store(read.is_ok(), Ordering::Relaxed);
-        let in_use = read?;
+        let in_use = Arc::new(read?);
+        self.in_use.store(Arc::clone(&in_use));
         tracing::info!("new TLS certificate taken: {}", in_use.certificate);
         in_use.certificate.warn_of_expiry();
-        self.in_use.store(Arc::new(in_use));
         Ok(())
     }
 

@@ -1,9 +1,6 @@
 //! A certificate authority of the tests' own.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
@@ -19,25 +16,17 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Signs a certificate for these names, and writes it with its key into the folder.
-    pub(crate) fn sign(&self, folder: &Path, names: &[&str]) -> Pair {
+    /// Signs a certificate for these names with a new key, and writes both into the folder.
+    pub(crate) fn sign(&self, folder: &Path, names: &[&str]) {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let (key, pair) = (KeyPair::generate().unwrap(), Pair::in_folder(folder));
+        let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
-        fs::write(&pair.certificate, certificate.pem()).unwrap();
-        fs::write(&pair.key, key.serialize_pem()).unwrap();
-        pair
+        fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
+        fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
     }
-}
 
-/// Where a certificate and its key lie.
-pub(crate) struct Pair {
-    pub(crate) certificate: PathBuf,
-    pub(crate) key: PathBuf,
-}
-
-impl Pair {
-    fn in_folder(folder: &Path) -> Self {
-        Self { certificate: folder.join("cert.pem"), key: folder.join("key.pem") }
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> String {
+        self.0.pem()
     }
 }

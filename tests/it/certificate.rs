@@ -1,6 +1,6 @@
 //! What is said of the TLS certificate before anything is bound.
 
-use std::{fs, net::Ipv4Addr, process::Output};
+use std::{net::Ipv4Addr, process::Output};
 
 use crate::{
     authority::{Authority, DOMAIN},
@@ -9,14 +9,8 @@ use crate::{
 
 /// A site whose certificate is for these names.
 fn site(names: &[&str]) -> Site {
-    let mut site = Site::new(Ipv4Addr::LOCALHOST, "");
+    let site = Site::new(Ipv4Addr::LOCALHOST, "").with_tls();
     Authority::new().sign(site.folder.path(), names);
-    let (config, tls) = (fs::read_to_string(site.config()).unwrap(), site.ports.listener());
-    let config = config.replace("[node]\n", &format!("[node]\ndomain = \"{DOMAIN}\"\n"));
-    let keys = format!(
-        "mode = \"files\"\nlisten = [\"127.0.0.1:{tls}\"]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\""
-    );
-    fs::write(site.config(), format!("{config}\n[tls]\n{keys}\n")).unwrap();
     site
 }
 

@@ -45,6 +45,12 @@ impl Lines {
         self.wait_until(|lines| lines.iter().find(|line| line["message"] == message).cloned())
     }
 
+    /// The same by the beginning of a message.
+    pub(crate) fn wait_for_start(&self, beginning: &str) -> Value {
+        let fits = |line: &&Value| line["message"].as_str().is_some_and(|said| said.starts_with(beginning));
+        self.wait_until(|lines| lines.iter().find(fits).cloned())
+    }
+
     /// What `found` gives, as soon as it gives something.
     pub(crate) fn wait_until<T>(&self, found: impl Fn(&[Value]) -> Option<T>) -> T {
         let (log, changed) = &*self.0;

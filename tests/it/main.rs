@@ -11,6 +11,7 @@ mod lines;
 mod metering;
 mod node;
 mod pair_end;
+mod port_443;
 mod ports;
 mod refusals;
 mod run;

@@ -34,6 +34,7 @@ pub(crate) struct Site {
     pub(crate) signaling_metrics: SocketAddr,
     /// Where TLS is served, if it is.
     pub(crate) tls: Option<SocketAddr>,
+    authority: Option<Authority>,
 }
 
 impl Site {
@@ -50,19 +51,20 @@ impl Site {
              [auth]\nsecret_file = \"secret\"\n\n\
              [relay]\nlisten_udp = [\"{turn}\"]\nlisten_tcp = [\"{turn}\"]\nrelay_ipv4 = \"{relayed}\"\nport_range = [{first}, {last}]\n\
              shards = 2\nadmin_socket = \"relay.sock\"\n{keys}\n\n\
-             [signaling]\nlisten = [\"{http}\"]\n\n\
+             [signaling]\nlisten = [\"{http}\"]\ninternal_socket = \"signaling.sock\"\n\n\
              [metrics]\nrelay_listen = \"{relay_metrics}\"\nsignaling_listen = \"{signaling_metrics}\"\n\n\
              [log]\nformat = \"json\"\n"
         );
         fs::write(folder.path().join("turnpike.toml"), config).unwrap();
         fs::write(folder.path().join("secret"), SECRET).unwrap();
-        Self { folder, ports, turn, http, relay_metrics, signaling_metrics, tls: None }
+        Self { folder, ports, turn, http, relay_metrics, signaling_metrics, tls: None, authority: None }
     }
 
     /// The same with TLS, by a certificate of an authority of its own.
     pub(crate) fn with_tls(mut self) -> Self {
         let tls = SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports.listener()));
-        Authority::new().sign(self.folder.path(), &[DOMAIN]);
+        self.authority = Some(Authority::new());
+        self.renew_certificate();
         let config = fs::read_to_string(self.config()).unwrap();
         let config = config.replace("[node]\n", &format!("[node]\ndomain = \"{DOMAIN}\"\n"));
         let keys = format!(
@@ -71,6 +73,17 @@ impl Site {
         fs::write(self.config(), format!("{config}\n[tls]\n{keys}\n")).unwrap();
         self.tls = Some(tls);
         self
+    }
+
+    /// Writes a new certificate of the site's authority, whose own one lies beside it for those who trust it.
+    pub(crate) fn renew_certificate(&self) {
+        let authority = self.authority.as_ref().expect("the site has TLS");
+        authority.sign(self.folder.path(), &[DOMAIN]);
+        fs::write(self.authority_file(), authority.pem()).unwrap();
+    }
+
+    pub(crate) fn authority_file(&self) -> PathBuf {
+        self.folder.path().join("authority.pem")
     }
 
     pub(crate) fn config(&self) -> PathBuf {

@@ -6,9 +6,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 export const SERVER = "198.18.0.10";
+/** What every home calls the server. */
+export const NAME = "turn.lab.example";
 
 /** Which port a router maps a flow to: one of its own for each peer, or the one that the home host uses. */
-const NAT = { symmetric: "masquerade random,fully-random", preserving: "masquerade" };
+const NAT = { symmetric: "masquerade random,fully-random", preserving: "masquerade", only443: "masquerade" };
+/** What a router lets out. The strictest knows the web over TLS alone: no UDP, no names, no other port. */
+const OUT = {
+  only443: `chain out { type filter hook forward priority 0; policy drop;
+    ct state established,related accept
+    iifname "lan" tcp dport 443 ct state new counter accept
+    counter drop comment "refused"
+  }`,
+};
 
 const run = (command, ...args) => execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
@@ -16,10 +26,13 @@ export class Network {
   #prefix = `tp${process.pid}`;
   #namespaces = [];
   #folder = mkdtempSync(join(tmpdir(), "turnpike-lab-"));
+  #hosts = join(this.#folder, "hosts");
   #onExit = () => this.close();
 
   constructor() {
     sweepDead();
+    // Chromium's WebRTC looks names up with a dot at the end.
+    writeFileSync(this.#hosts, `127.0.0.1 localhost\n${SERVER} ${NAME} ${NAME}.\n`);
     process.once("exit", this.#onExit);
     for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
     this.internet = this.#namespace("net");
@@ -46,11 +59,21 @@ export class Network {
       `table ip nat {
         chain post { type nat hook postrouting priority 100; oifname "wan" ${NAT[kind]}; }
         chain in { type filter hook input priority 0; iifname "wan" ct state new drop; }
+        ${OUT[kind] ?? ""}
       }`,
     );
     const chromium = join(this.#folder, `chromium-${number}`);
-    writeFileSync(chromium, `#!/bin/sh\nexec nsenter --net=/var/run/netns/${lan} /usr/bin/chromium "$@"\n`, { mode: 0o755 });
-    return { address: uplink, chromium, enter: (program, ...args) => enter(lan, program, ...args) };
+    // No home asks for names over the network: they are in a hosts file that its browser alone sees.
+    const browse = `mount --bind ${this.#hosts} /etc/hosts && exec /usr/bin/chromium "$@"`;
+    const enclosed = `nsenter --net=/var/run/netns/${lan} unshare --mount`;
+    writeFileSync(chromium, `#!/bin/sh\nexec ${enclosed} sh -c '${browse}' sh "$@"\n`, { mode: 0o755 });
+    /** Packets that this router let nobody send. */
+    const refused = () => {
+      const { nftables } = JSON.parse(this.#in(router, "nft", "-j", "list", "chain", "ip", "nat", "out"));
+      const { expr } = nftables.find(({ rule }) => rule?.comment === "refused").rule;
+      return expr.find(({ counter }) => counter !== undefined).counter.packets;
+    };
+    return { address: uplink, chromium, refused, enter: (program, ...args) => enter(lan, program, ...args) };
   }
 
   /** What starts a program in the server's namespace. */
@@ -69,6 +92,8 @@ export class Network {
     run("ip", "netns", "add", name);
     this.#namespaces.push(name);
     this.#in(name, "ip", "link", "set", "lo", "up");
+    // Link-local addresses are good at once: one that comes later is a changed network to a browser that is loading.
+    this.#in(name, "sysctl", "-qew", "net.ipv6.conf.default.accept_dad=0");
     return name;
   }
 

@@ -4,7 +4,7 @@ import { chromium } from "playwright-core";
 
 import { PAGE } from "./turnpike.mjs";
 
-/** How a Chromium is started that opens a page over plain HTTP and shows a camera that is none. */
+/** How a Chromium is started that shows a camera that is none, and takes a page over plain HTTP for a safe one. */
 export const flags = (page) => [
   "--no-sandbox",
   "--disable-gpu",
@@ -23,9 +23,16 @@ export const flags = (page) => [
 export class Stranger {
   errors = [];
 
-  static async arrive(home) {
+  /** Opens the page in a browser with further arguments and variables. */
+  static async arrive(home, { page: address = PAGE, args = [], env = {} } = {}) {
     const stranger = new Stranger();
-    stranger.browser = await chromium.launch({ executablePath: home.chromium, headless: true, args: flags(PAGE) });
+    stranger.home = home;
+    stranger.browser = await chromium.launch({
+      executablePath: home.chromium,
+      headless: true,
+      args: [...flags(address), ...args],
+      env: { ...process.env, ...env },
+    });
     const page = await stranger.browser.newPage();
     stranger.page = page;
     page.on("pageerror", (error) => stranger.errors.push(String(error)));
@@ -41,7 +48,7 @@ export class Stranger {
         }
       };
     });
-    await page.goto(PAGE);
+    await page.goto(address);
     await page.getByRole("button", { name: "Start" }).waitFor();
     return stranger;
   }
@@ -77,11 +84,16 @@ export class Stranger {
     return this.page.getByTestId("path").getAttribute("data-path");
   }
 
+  /** Waits until the call takes this path: ICE begins with the one that answers first. */
+  onPath(path) {
+    return this.page.locator(`[data-path="${path}"]`).first().waitFor({ timeout: 10_000 });
+  }
+
   async firstFrameMs() {
     return Number(await this.page.locator("[data-ttff-ms]").first().getAttribute("data-ttff-ms"));
   }
 
-  /** The types of the selected candidates, and the frames decoded so far. */
+  /** The types of the selected candidates, how this side reaches its relay, and the frames decoded so far. */
   stats() {
     return this.page.evaluate(async () => {
       const live = globalThis.connections.filter((pc) => pc.connectionState === "connected").at(-1);
@@ -93,6 +105,8 @@ export class Stranger {
       return {
         local: report.get(pair.localCandidateId).candidateType,
         remote: report.get(pair.remoteCandidateId).candidateType,
+        relayProtocol: report.get(pair.localCandidateId).relayProtocol,
+        url: report.get(pair.localCandidateId).url,
         frames: video.framesDecoded,
       };
     });

@@ -15,12 +15,13 @@ import { SERVER } from "./network.mjs";
 const BINARY = resolve(process.env.TURNPIKE ?? "target/debug/turnpike");
 export const PAGE = `http://${SERVER}:8080`;
 
-const CONFIG = (folder, { relay = "", sections = "" }) => `
+const CONFIG = (folder, { node = "", relay = "", sections = "" }) => `
 [node]
 name = "lab"
 public_ipv4 = "${SERVER}"
 allow_private_address = true
 state_dir = "${folder}"
+${node}
 [auth]
 secret_file = "${folder}/secret"
 [relay]
@@ -28,6 +29,8 @@ allow_peers = ["198.18.0.0/15"]
 drain_timeout = "0s"
 admin_socket = "${folder}/relay.sock"
 ${relay}
+[signaling]
+internal_socket = "${folder}/signaling.sock"
 ${sections}
 [log]
 format = "json"
@@ -40,7 +43,7 @@ export class Turnpike {
   #server;
   #capture;
 
-  /** `settings` are lines of TOML: `relay` in that section, `sections` behind all. */
+  /** `settings` are lines of TOML: `node` and `relay` in those sections, `sections` behind all. */
   static async start(network, settings = {}) {
     const turnpike = new Turnpike();
     await turnpike.#start(network, settings);
@@ -50,7 +53,7 @@ export class Turnpike {
   async #start(network, settings) {
     const config = join(this.#folder, "turnpike.toml");
     writeFileSync(config, CONFIG(this.#folder, settings));
-    const pcap = ["--immediate-mode", "-U", "-n", "-s", "96", "-i", "eth0", "-w", this.#pcap, "udp"];
+    const pcap = ["--immediate-mode", "-U", "-n", "-s", "96", "-i", "eth0", "-w", this.#pcap, "udp or tcp"];
     this.#capture = spawn(...network.enterServer("tcpdump", "-Z", "root", "-B", "16384", ...pcap));
     await lineMatching(this.#capture.stderr, /listening on/);
     this.#server = spawn(...network.enterServer(BINARY, "run", "--config", config), { stdio: ["ignore", "ignore", "pipe"] });
