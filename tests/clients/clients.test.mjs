@@ -2,14 +2,13 @@
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, test } from "node:test";
 
+import { Authority } from "../browser/lab/authority.mjs";
 import { Network, SERVER } from "../browser/lab/network.mjs";
-import { PAGE, Turnpike } from "../browser/lab/turnpike.mjs";
+import { Turnpike } from "../browser/lab/turnpike.mjs";
 
 const PYTHON = resolve(process.env.PYTHON ?? ".make/python/bin/python3");
 const script = (name) => join(import.meta.dirname, name);
@@ -17,24 +16,35 @@ const script = (name) => join(import.meta.dirname, name);
 const SECONDS = Number(process.env.CALL_SECONDS ?? 3);
 
 const URL_OF = { udp: /^turn:.*transport=udp/, tcp: /^turn:.*transport=tcp/, tls: /^turns:/ };
-const TRANSPORTS = { aiortc: ["udp", "tcp"], libdatachannel: ["udp"], chromium: ["udp", "tcp"], firefox: ["udp", "tcp"] };
-const ICE = `
+const ALL = ["udp", "tcp", "tls"];
+const TRANSPORTS = { aiortc: ALL, libdatachannel: ["udp"], chromium: ALL, firefox: ALL };
+
+/** Firefox asks a relay over TLS by a name only. */
+const NAME = "turn.lab.example";
+const authority = new Authority();
+const sections = `
 [ice]
-urls = ["turn:${SERVER}:3478?transport=udp", "turn:${SERVER}:3478?transport=tcp"]
+urls = ["turn:${SERVER}:3478?transport=udp", "turn:${SERVER}:3478?transport=tcp", "turns:${SERVER}:5349?transport=tcp"]
+[tls]
+mode = "files"
+cert_file = "${authority.certificate}"
+key_file = "${authority.key}"
 `;
 
 let network, turnpike, home;
-const folder = mkdtempSync(join(tmpdir(), "turnpike-clients-"));
+const PAGE = `https://${SERVER}/`;
+const trusting = authority.home();
 
 before(async () => {
   network = new Network();
-  turnpike = await Turnpike.start(network, { sections: ICE });
+  authority.sign(SERVER, NAME);
+  turnpike = await Turnpike.start(network, { sections });
   home = network.home(1, "preserving");
 });
 after(async () => {
   await turnpike?.close();
   network?.close();
-  rmSync(folder, { recursive: true, force: true });
+  authority.close();
 });
 
 /** Runs a client behind the router; gives what it printed, and what the relay counted for its allocations. */
@@ -42,10 +52,11 @@ async function call(transport, program, args, asked = {}) {
   const iceServers = turnpike
     .iceServers()
     .map((server) => ({ ...server, urls: server.urls.filter((url) => URL_OF[transport].test(url)) }))
+    .map((server) => ({ ...server, urls: server.urls.map((url) => url.replace(SERVER, asked.name ?? SERVER)) }))
     .filter(({ urls }) => urls.length > 0);
   assert.equal(iceServers.length, 1, `the relay offers ${transport}`);
   const subject = iceServers[0].username.split(":")[1];
-  const child = spawn(...home.enter(program, ...args), { env: { ...process.env, HOME: folder } });
+  const child = spawn(...home.enter(program, ...args), { env: { ...process.env, HOME: trusting, SSL_CERT_FILE: authority.root } });
   const late = setTimeout(() => child.kill("SIGKILL"), (SECONDS + 60) * 1000);
   child.stdin.end(JSON.stringify({ iceServers, seconds: SECONDS, ...asked }));
   const [printed, said] = await Promise.all([text(child.stdout), text(child.stderr)]);
@@ -96,7 +107,7 @@ for (const transport of TRANSPORTS.libdatachannel) {
 
 for (const [browser, asked] of [
   ["chromium", () => ({ page: PAGE })],
-  ["firefox", () => ({ page: PAGE, profile: mkdtempSync(join(folder, "firefox-")) })],
+  ["firefox", () => ({ page: PAGE, profile: authority.firefoxProfile(), name: NAME, address: SERVER })],
 ]) {
   for (const transport of TRANSPORTS[browser]) {
     test(`${browser} calls over ${transport}`, async () => {

@@ -2,6 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { isIP } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -25,26 +26,42 @@ export class Authority {
     return this.#file("key.pem");
   }
 
-  /** Signs a certificate for a name, with a new key, and puts the pair in the place of the one before. */
-  sign(name) {
+  /** Signs a certificate for names and addresses, with a new key, and puts the pair in the place of the one before. */
+  sign(...names) {
     this.#serial += 1;
     const [request, key, certificate, extensions] = ["request", "key.new", "cert.new", "extensions"].map((file) => this.#file(file));
-    run("openssl", "req", ...CURVE, "-subj", `/CN=${name}`, "-keyout", key, "-out", request);
-    writeFileSync(extensions, `subjectAltName=DNS:${name}\nextendedKeyUsage=serverAuth\n`);
+    run("openssl", "req", ...CURVE, "-subj", `/CN=${names[0]}`, "-keyout", key, "-out", request);
+    const alternatives = names.map((name) => `${isIP(name) ? "IP" : "DNS"}:${name}`).join();
+    writeFileSync(extensions, `subjectAltName=${alternatives}\nextendedKeyUsage=serverAuth\n`);
     const signed = ["-CA", this.#file("ca.pem"), "-CAkey", this.#file("ca.key"), "-set_serial", String(this.#serial), "-days", "30"];
     run("openssl", "x509", "-req", "-in", request, ...signed, "-extfile", extensions, "-out", certificate);
     renameSync(key, this.key);
     renameSync(certificate, this.certificate);
   }
 
+  /** What to trust, as a file of PEM. */
+  get root() {
+    return this.#file("ca.pem");
+  }
+
   /** A home folder whose browsers trust this authority, also for what a page's WebRTC connects to. */
   home() {
     const home = this.#file("home");
-    const database = join(home, ".pki", "nssdb");
+    this.#trustIn(join(home, ".pki", "nssdb"));
+    return home;
+  }
+
+  /** A new profile of Firefox that trusts this authority. */
+  firefoxProfile() {
+    const profile = mkdtempSync(this.#file("firefox-"));
+    this.#trustIn(profile);
+    return profile;
+  }
+
+  #trustIn(database) {
     mkdirSync(database, { recursive: true });
     run("certutil", "-N", "--empty-password", "-d", `sql:${database}`);
-    run("certutil", "-A", "-d", `sql:${database}`, "-n", "tests", "-t", "C,,", "-i", this.#file("ca.pem"));
-    return home;
+    run("certutil", "-A", "-d", `sql:${database}`, "-n", "tests", "-t", "C,,", "-i", this.root);
   }
 
   close() {
