@@ -1,7 +1,7 @@
 //! coturn's own client against this relay: the Debian package `coturn`.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    net::{IpAddr, Ipv4Addr, UdpSocket},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -21,14 +21,14 @@ fn relay() -> Node {
 #[test]
 fn udp_through_channels_loses_nothing() {
     let mut node = relay();
-    let peer = Peer::start(&mut node);
+    let peer = Peer::start(&mut node, "127.0.0.1");
     assert_all_arrive(&node, &["-e", "127.0.0.1", "-r", &peer.port()]);
 }
 
 #[test]
 fn udp_through_send_indications_loses_nothing() {
     let mut node = relay();
-    let peer = Peer::start(&mut node);
+    let peer = Peer::start(&mut node, "127.0.0.1");
     assert_all_arrive(&node, &["-s", "-e", "127.0.0.1", "-r", &peer.port()]);
 }
 
@@ -47,14 +47,14 @@ fn client_to_client_through_send_indications_loses_nothing() {
 #[test]
 fn tcp_through_channels_loses_nothing() {
     let mut node = relay();
-    let peer = Peer::start(&mut node);
+    let peer = Peer::start(&mut node, "127.0.0.1");
     assert_all_arrive(&node, &["-t", "-e", "127.0.0.1", "-r", &peer.port()]);
 }
 
 #[test]
 fn tcp_through_send_indications_loses_nothing() {
     let mut node = relay();
-    let peer = Peer::start(&mut node);
+    let peer = Peer::start(&mut node, "127.0.0.1");
     assert_all_arrive(&node, &["-t", "-s", "-e", "127.0.0.1", "-r", &peer.port()]);
 }
 
@@ -72,7 +72,7 @@ fn secure_relay() -> Node {
 #[test]
 fn tls_through_channels_loses_nothing() {
     let mut node = secure_relay();
-    let peer = Peer::start(&mut node);
+    let peer = Peer::start(&mut node, "127.0.0.1");
     assert_all_arrive(&node, &["-t", "-S", "-e", "127.0.0.1", "-r", &peer.port()]);
 }
 
@@ -81,15 +81,61 @@ fn tls_client_to_client_through_send_indications_loses_nothing() {
     assert_all_arrive(&secure_relay(), &["-t", "-S", "-y", "-s"]);
 }
 
-/// Runs `turnutils_uclient` at one message each 5 ms a client, and compares with the relay's own count.
+/// A relay of both families.
+fn dual_relay() -> Node {
+    let keys = "allow_peers = [\"127.0.0.1\", \"::1\"]\nrfc5766_channel_numbers = true";
+    Site::new(Ipv4Addr::LOCALHOST, keys).with_ipv6().start("relay")
+}
+
+#[test]
+fn ipv6_through_channels_loses_nothing() {
+    let mut node = dual_relay();
+    let peer = Peer::start(&mut node, "::1");
+    assert_all_arrive_at(&node, "::1", &["-x", "-e", "::1", "-r", &peer.port()]);
+}
+
+#[test]
+fn ipv6_through_send_indications_that_may_not_be_fragmented_loses_nothing() {
+    let mut node = dual_relay();
+    let peer = Peer::start(&mut node, "::1");
+    assert_all_arrive_at(&node, "::1", &["-x", "-s", "-g", "-e", "::1", "-r", &peer.port()]);
+}
+
+#[test]
+fn ipv6_client_to_client_never_leaves_the_process() {
+    let node = dual_relay();
+    assert_all_arrive_at(&node, "::1", &["-x", "-y"]);
+    assert!(traffic_of(&node).hairpin.packets >= CLIENTS * MESSAGES);
+}
+
+#[test]
+fn a_client_over_ipv4_relays_over_ipv6_and_the_other_way_round() {
+    let mut node = dual_relay();
+    let (v4, v6) = (Peer::start(&mut node, "127.0.0.1"), Peer::start(&mut node, "::1"));
+    assert_all_arrive(&node, &["-x", "-e", "::1", "-r", &v6.port()]);
+    assert_all_arrive_at(&node, "::1", &["-X", "-e", "127.0.0.1", "-r", &v4.port()]);
+}
+
+#[test]
+fn a_dual_allocation_loses_nothing() {
+    let mut node = dual_relay();
+    let peer = Peer::start(&mut node, "127.0.0.1");
+    assert_all_arrive(&node, &["-Z", "-e", "127.0.0.1", "-r", &peer.port()]);
+}
+
 fn assert_all_arrive(node: &Node, options: &[&str]) {
+    assert_all_arrive_at(node, "127.0.0.1", options);
+}
+
+/// Runs `turnutils_uclient` at one message each 5 ms a client, and compares with the relay's own count.
+fn assert_all_arrive_at(node: &Node, server: &str, options: &[&str]) {
     let is_tls = options.contains(&"-S");
     let port = if is_tls { node.site.tls.unwrap().port() } else { node.site.turn.port() };
     let output = Command::new("turnutils_uclient")
         .args(["-u", "alice", "-W", SECRET, "-p", &port.to_string()])
         .args(["-m", &CLIENTS.to_string(), "-n", &MESSAGES.to_string(), "-z", "5"])
         .args(options)
-        .arg("127.0.0.1")
+        .arg(server)
         .output()
         .expect("turnutils_uclient of the Debian package coturn is installed");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -123,18 +169,19 @@ fn traffic_of(node: &Node) -> turnpike_relay_api::admin::Traffic {
 struct Peer {
     process: Child,
     port: u16,
+    ip: IpAddr,
 }
 
 impl Peer {
-    fn start(node: &mut Node) -> Self {
+    fn start(node: &mut Node, ip: &str) -> Self {
         let port = node.site.ports.listener();
         let process = Command::new("turnutils_peer")
-            .args(["-p", &port.to_string(), "-L", "127.0.0.1"])
+            .args(["-p", &port.to_string(), "-L", ip])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("turnutils_peer of the Debian package coturn is installed");
-        let peer = Self { process, port };
+        let peer = Self { process, port, ip: ip.parse().unwrap() };
         peer.wait_for_echo();
         peer
     }
@@ -144,12 +191,12 @@ impl Peer {
     }
 
     fn wait_for_echo(&self) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let socket = UdpSocket::bind((self.ip, 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
             // Refused until the peer has bound its port.
-            let echoed = socket.send_to(b"are you there", (Ipv4Addr::LOCALHOST, self.port)).is_ok()
+            let echoed = socket.send_to(b"are you there", (self.ip, self.port)).is_ok()
                 && socket.recv(&mut [0; 64]).is_ok();
             if echoed {
                 return;

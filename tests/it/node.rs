@@ -86,6 +86,17 @@ impl Site {
         self.folder.path().join("authority.pem")
     }
 
+    /// The same with a UDP listener on IPv6 loopback, on the port of IPv4, and relayed addresses of both families.
+    pub(crate) fn with_ipv6(self) -> Self {
+        let config = fs::read_to_string(self.config()).unwrap();
+        let config = config.replace("[node]\n", "[node]\npublic_ipv6 = \"::1\"\n");
+        let ipv4 = format!("listen_udp = [\"{}\"", self.turn);
+        let both = format!("{ipv4}, \"[::1]:{}\"", self.turn.port());
+        assert!(config.contains(&ipv4));
+        fs::write(self.config(), config.replace(&ipv4, &both)).unwrap();
+        self
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.path().join("turnpike.toml")
     }
