@@ -13,11 +13,13 @@ mod icmp;
 mod limits;
 mod log;
 mod metrics;
+mod network;
 #[path = "../../proto/tests/it/oracle.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the core's tests")]
 mod oracle;
 mod peer_policy;
 mod revoke;
+mod routed;
 mod secure;
 mod sources;
 mod start;

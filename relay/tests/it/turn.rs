@@ -46,6 +46,16 @@ impl Turn {
         Self::over_udp(UdpSocket::bind(any).unwrap(), server, subject)
     }
 
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.connection.local_addr().unwrap()
+    }
+
+    /// Its own address as the server sees it.
+    pub(crate) fn binding(&mut self) -> SocketAddr {
+        let answer = self.connection.ask(Writer::request(method::BINDING).bytes()).unwrap();
+        answer.xor_address(attribute::XOR_MAPPED_ADDRESS).unwrap()
+    }
+
     /// Signs and asks.
     pub(crate) fn ask(&mut self, request: Writer) -> Message {
         if self.signer.is_none() {
