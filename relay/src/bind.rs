@@ -305,6 +305,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_host_without_ipv6_serves_ipv4_and_where_nothing_else_is_asked_for_nothing() {
+        let open = |address: SocketAddr| match address.is_ipv4() {
+            true => Ok((address, Vec::new())),
+            false => Err(io::Error::from(Errno::AFNOSUPPORT)),
+        };
+        let [v4, v6] = ["0.0.0.0:3478", "[::]:3478"].map(|address| address.parse().unwrap());
+        let groups = open_groups(Transport::Udp, &[v4, v6], open).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(groups.iter().map(|group| group.address).collect::<Vec<_>>(), [v4]);
+        let alone = open_groups(Transport::Udp, &[v6], open);
+        assert!(matches!(alone, Err(StartError::Listen { .. })));
+    }
+
+    #[test]
     fn only_a_listener_on_any_ipv6_address_may_be_skipped_and_only_for_want_of_ipv6() {
         let no_ipv6 = || io::Error::from(Errno::AFNOSUPPORT);
         let taken = || io::Error::from(Errno::ADDRINUSE);
