@@ -116,13 +116,6 @@ fn a_client_over_ipv4_relays_over_ipv6_and_the_other_way_round() {
     assert_all_arrive_at(&node, "::1", &["-X", "-e", "127.0.0.1", "-r", &v4.port()]);
 }
 
-#[test]
-fn a_dual_allocation_loses_nothing() {
-    let mut node = dual_relay();
-    let peer = Peer::start(&mut node, "127.0.0.1");
-    assert_all_arrive(&node, &["-Z", "-e", "127.0.0.1", "-r", &peer.port()]);
-}
-
 fn assert_all_arrive(node: &Node, options: &[&str]) {
     assert_all_arrive_at(node, "127.0.0.1", options);
 }
