@@ -94,6 +94,7 @@ impl Relay {
         let clock = Clock::start();
         let node = Node {
             clock,
+            failures: Arc::default(),
             revocations: Arc::new(Revocations::load(&config.node.state_dir, clock.now().unix)),
             shared: Arc::new(Shared::new(limits(config))),
             board: Arc::new(Board::new(shards)),

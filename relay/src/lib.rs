@@ -9,6 +9,7 @@ mod admin;
 mod bind;
 mod clock;
 mod error;
+mod failures;
 mod front_door;
 mod host;
 mod io;

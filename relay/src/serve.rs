@@ -59,6 +59,7 @@ impl Relay {
         for worker in self.workers {
             outcomes.push(worker.outcome.await);
         }
+        self.view.node.failures.tell();
         let mut summary = Summary::default();
         for outcome in outcomes {
             let outcome = outcome.expect("a shard has panicked, as logged above");

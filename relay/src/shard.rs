@@ -36,6 +36,7 @@ use self::{
 };
 use crate::{
     clock::Clock,
+    failures::FailureLog,
     front_door::FrontDoor,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token, set_dont_fragment},
     revocations::Revocations,
@@ -150,6 +151,7 @@ pub(crate) struct Node {
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
     pub(crate) revocations: Arc<Revocations>,
+    pub(crate) failures: Arc<FailureLog>,
     pub(crate) board: Arc<Board>,
     /// Absent where TLS is off.
     pub(crate) tls: Option<Arc<Tls>>,
@@ -402,7 +404,9 @@ impl Shard {
             ..Snapshot::take(&self.server, &self.ended, self.now.mono)
         };
         self.node.board.publish(self.id, snapshot);
+        self.node.failures.add(&self.server.take_auth_failures());
         if self.id == 0 {
+            self.node.failures.tell_each_minute(self.now.mono);
             self.node.shared.sweep(self.now.mono);
             self.node.shared.shares.sweep(self.now);
             self.node.revocations.sweep(self.now);

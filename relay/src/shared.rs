@@ -68,6 +68,8 @@ pub(crate) struct Shared {
     sources: Arc<Sources>,
     /// That there are no files for connections.
     pub(crate) files_told: Rarely,
+    /// That there are no more relay sockets.
+    sockets_told: Rarely,
 }
 
 /// An admitted allocation's relay sockets, one or one of each family. Dropping it closes the sockets, then frees the
@@ -111,6 +113,7 @@ impl Shared {
             reservations: Reservations::default(),
             sources: Arc::new(Sources::default()),
             files_told: Rarely::default(),
+            sockets_told: Rarely::default(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Shared {
         now: Duration,
     ) -> Result<(BoundPort, Option<[u8; 8]>), RelayRefused> {
         let pool = self.ports[family].as_ref().ok_or(RelayRefused::NoPort)?;
+        let refused = |error| self.refused(error, now);
         match request.port {
             PortRequest::Even => Ok((pool.bind_even(now).map_err(refused)?, None)),
             PortRequest::EvenAndReserveNext => {
@@ -219,6 +223,23 @@ impl Shared {
         }
     }
 
+    fn refused(&self, error: BindError, now: Duration) -> RelayRefused {
+        match error {
+            BindError::NoPort => RelayRefused::NoPort,
+            BindError::Socket(error) => {
+                if self.sockets_told.is_due(now) {
+                    tracing::warn!(
+                        code = "no_relay_socket",
+                        %error,
+                        "a relay socket could not be opened, and its client was refused; `ulimit -n` and the log of \
+                         the kernel tell why"
+                    );
+                }
+                RelayRefused::Socket
+            }
+        }
+    }
+
     fn enter_subject(&self, request: &RelayRequest) -> Result<SubjectPermit, RelayRefused> {
         self.admission.enter_subject(request)
     }
@@ -243,19 +264,6 @@ fn alone(port: BoundPort) -> ByFamily<Option<BoundPort>> {
     let family = port.family();
     ports[family] = Some(port);
     ports
-}
-
-fn refused(error: BindError) -> RelayRefused {
-    match error {
-        BindError::NoPort => RelayRefused::NoPort,
-        BindError::Socket(error) => {
-            tracing::warn!(
-                %error,
-                "no relay socket could be opened; `ulimit -n` and the log of the kernel tell why"
-            );
-            RelayRefused::Socket
-        }
-    }
 }
 
 #[cfg(test)]

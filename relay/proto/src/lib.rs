@@ -16,6 +16,7 @@ mod bitrate;
 mod config;
 mod counters;
 mod data;
+mod failures;
 mod icmp;
 mod output;
 mod policy;
@@ -29,6 +30,7 @@ pub use allocation::{Allocation, AllocationId};
 pub use bitrate::{ByteQuota, SharedBucket, Shares};
 pub use config::{Config, OwnAddresses};
 pub use counters::{AuthFailure, Cause, Counters, DropReason, ErrorCode, Label, Tally};
+pub use failures::AuthFailures;
 pub use output::{
     ClientVerdict, Closed, Header, Icmp, LimitedCredential, OpenedRelay, Output, PeerVerdict, PortRequest,
     RelayRefused, RelayRequest, Route,

@@ -140,7 +140,7 @@ impl Server {
             Refusal::StaleNonce => (ErrorCode::StaleNonce, Some(AuthFailure::StaleNonce)),
         };
         if let Some(failure) = failure {
-            self.counters.auth_failures.count(failure);
+            self.count_auth_failure(five_tuple.client.ip(), failure);
         }
         self.admit_source(now, five_tuple, Unproven::Unauthenticated)?;
         let error = Response::bare_error(request.method, request.transaction_id, code);

@@ -14,9 +14,9 @@ use turnpike_relay_api::{
 };
 
 use crate::{
-    Allocation, AllocationId, AllocationKey, AuthFailure, Cause, ClientVerdict, Closed, Config, Counters,
-    DropReason, ErrorCode, Family, FiveTuple, LimitedCredential, Now, OpenedRelay, Output, PeerPolicy,
-    RelayRefused, RelayRequest, Transport,
+    Allocation, AllocationId, AllocationKey, AuthFailure, AuthFailures, Cause, ClientVerdict, Closed, Config,
+    Counters, DropReason, ErrorCode, Family, FiveTuple, LimitedCredential, Now, OpenedRelay, Output,
+    PeerPolicy, RelayRefused, RelayRequest, Transport,
     address::segment_overhead,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
@@ -35,6 +35,7 @@ pub struct Server {
     pub(crate) authenticator: Authenticator,
     pub(crate) policy: PeerPolicy,
     pub(crate) counters: Counters,
+    pub(crate) failures: AuthFailures,
     pub(crate) random: SmallRng,
     pub(crate) scratch: stun::message::Message,
     pub(crate) draining: bool,
@@ -75,6 +76,7 @@ impl Server {
             authenticator,
             policy,
             counters: Counters::default(),
+            failures: AuthFailures::default(),
             random: SmallRng::from_seed(seed),
             scratch: stun::message::Message::new(),
             draining: false,
@@ -246,7 +248,7 @@ impl Server {
         let message = match code {
             ErrorCode::Unauthorized => {
                 let error = Response::bare_error(Method::Allocate, transaction_id, code);
-                self.counters.auth_failures.count(AuthFailure::Revoked);
+                self.count_auth_failure(to.client.ip(), AuthFailure::Revoked);
                 self.authenticator.challenge(now, to.client, error).unsigned()
             }
             _ => {
@@ -396,6 +398,11 @@ impl Server {
         &self.counters
     }
 
+    /// Who failed to get in since this was last asked.
+    pub fn take_auth_failures(&mut self) -> AuthFailures {
+        mem::take(&mut self.failures)
+    }
+
     /// The traffic of all allocations since the start, live and ended.
     pub fn traffic(&self) -> Traffic {
         let mut total = self.ended;
@@ -490,6 +497,14 @@ impl Server {
             self.close(now, index, Cause::Quota);
         }
         passes
+    }
+
+    /// A stale nonce is a matter of time, not of who may.
+    pub(crate) fn count_auth_failure(&mut self, client: IpAddr, failure: AuthFailure) {
+        self.counters.auth_failures.count(failure);
+        if failure != AuthFailure::StaleNonce {
+            self.failures.count(client, failure);
+        }
     }
 
     pub(crate) fn limits(&self) -> Limits {

@@ -11,7 +11,7 @@
 
 use std::{
     hash::{BuildHasher as _, RandomState},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -77,7 +77,7 @@ impl SourceLimits {
             return true;
         }
         let epoch = now.as_secs() / EPOCH.as_secs();
-        let hash = self.hasher.hash_one((prefix(source), answer, epoch));
+        let hash = self.hasher.hash_one((source_of(source), answer, epoch));
         let set = &self.sets[(hash >> TAG_BITS) as usize % SETS];
         set.admit(now.as_micros() as u64, interval, hash & ((1 << TAG_BITS) - 1))
     }
@@ -126,10 +126,10 @@ impl Interval {
 }
 
 /// What counts as one source: an IPv4 address, or an IPv6 /64, which one customer has to himself.
-fn prefix(source: IpAddr) -> u64 {
-    match source {
-        IpAddr::V4(ip) => u32::from(ip).into(),
-        IpAddr::V6(ip) => (u128::from(ip) >> 64) as u64,
+pub(crate) fn source_of(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
     }
 }
 

@@ -5,7 +5,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{harness::Server, metrics};
+use serde_json::Value;
+use turnpike_relay_api::credential::Limits;
+
+use crate::{
+    client::{Ask, Client},
+    harness::{Server, credential},
+    log, metrics,
+};
 
 /// An Allocate without credentials.
 fn bare_allocate() -> Vec<u8> {
@@ -64,4 +71,45 @@ async fn the_rate_of_a_source_holds_for_the_node_whichever_ports_and_shards_it_m
         metrics::until(&server, &dropped, silent).await;
     }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_is_told_by_source_in_a_few_lines_and_without_his_password() {
+    let server = Server::start(|config| config.relay.shards = 2);
+    let mut stranger = credential("stranger", &Limits::default());
+    *stranger.password = "not the password".into();
+    let mut client = Client::new(server.address(), stranger).await;
+    for _ in 0..7 {
+        assert_eq!(client.allocate(Ask::default()).await, Err(401));
+    }
+    // An Allocate with a MAC and no name to it, from 300 sources.
+    let mut nameless = bare_allocate();
+    nameless[3] += 24;
+    nameless.extend([0, 8, 0, 20]);
+    nameless.extend([0; 20]);
+    for host in 0..300_u16 {
+        let [high, low] = host.to_be_bytes();
+        let socket = UdpSocket::bind((Ipv4Addr::new(127, 3, high, low), 0)).unwrap();
+        socket.connect(server.address()).unwrap();
+        for _ in 0..2 {
+            socket.send(&nameless).unwrap();
+        }
+        // So that none of them is lost on the way.
+        socket.recv(&mut [0; 64]).unwrap();
+    }
+    server.stop().await;
+    let lines = log::all("requests of one source were not let in");
+    // Other tests are turned away from there too.
+    let mine = |line: &&Value| line["source"] == "127.0.0.1" && line["integrity"] == 7;
+    let told = lines.iter().find(mine).expect("the worst of all has a line");
+    assert_eq!(
+        (&told["code"], &told["level"], &told["failures"]),
+        (&"auth_failures".into(), &"WARN".into(), &7.into())
+    );
+    assert!(told.get("expired").is_none() && !told.to_string().contains("not the password"), "{told}");
+    assert_eq!(lines.iter().filter(|line| line["source"].as_str().unwrap().starts_with("127.3.")).count(), 9);
+    let others =
+        log::all("requests of many other sources were not let in; turnpike_auth_failures_total tells why");
+    let others: u64 = others.iter().map(|line| line["failures"].as_u64().unwrap()).max().unwrap();
+    assert_eq!(others, 600 - 18);
 }
