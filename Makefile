@@ -16,10 +16,11 @@ endef
 # Runs whole-product tests against the binary of the dev profile.
 NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-concurrency=1 --test-reporter=spec
 
-.PHONY: help run build web test lint fuzz clean setup-build setup-test
+.PHONY: help run build web test soak lint fuzz clean setup-build setup-test
 help:
 	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
 	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
+	@echo 'make soak   the full figures of floods, stalls and a call of six minutes, a quarter of an hour'
 	@echo 'make build  the release binary, target/release/turnpike'
 	@echo 'make web    the page alone'
 	@echo 'make fuzz   explore each fuzz target for SECONDS=60 (needs a nightly toolchain)'
@@ -80,6 +81,11 @@ test: setup-test lint .make/python
 	$(call step,cargo test,cargo test --workspace --locked --quiet)
 	$(call step,calls between browsers,cargo build --locked --quiet --bin turnpike && $(NODE_TEST) tests/browser/)
 	$(call step,clients of others,$(NODE_TEST) tests/clients/)
+
+# The short forms of these are in `make test`.
+soak: setup-test web .make/python
+	$(call step,soak tests,cargo test --release --workspace --locked --quiet -- --ignored soak_ --nocapture --test-threads 1)
+	$(call step,a call of six minutes,cargo build --locked --quiet --bin turnpike && CALL_SECONDS=360 $(NODE_TEST) --test-name-pattern="aiortc calls over udp" tests/clients/)
 
 SECONDS ?= 60
 FUZZED := relay/proto config

@@ -40,6 +40,11 @@ impl Lines {
         lines
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        self.0.0.lock().unwrap().lines.len()
+    }
+
     /// The first line with this message, as soon as it is there.
     pub(crate) fn wait_for(&self, message: &str) -> Value {
         self.wait_until(|lines| lines.iter().find(|line| line["message"] == message).cloned())
