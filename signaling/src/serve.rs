@@ -4,8 +4,9 @@ use std::{
     io,
     net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
     path::PathBuf,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context as TaskContext, Poll},
     time::Duration,
 };
 
@@ -17,10 +18,14 @@ use hyper_util::{
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use socketioxide::SocketIo;
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpListener,
+    time::timeout,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 use tower::{ServiceBuilder, util::MapRequestLayer};
 use turnpike_config::Config;
 
@@ -149,7 +154,7 @@ impl Signaling {
         tokio::select! {
             () = drain.cancelled() => {
                 hub.drain();
-                let drained = tokio::time::timeout(self.drain_timeout, hub.until_no_pairs());
+                let drained = timeout(self.drain_timeout, hub.until_no_pairs());
                 // However it ends, what is left ends now.
                 let _ = stop.run_until_cancelled(drained).await;
             }
@@ -204,14 +209,14 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
                 // Signals are small and must not wait for each other.
                 let _ = stream.set_nodelay(true);
                 let from = Connection { peer, is_secure: false };
+                let stream = Tracked { stream, _token: open.token() };
                 open.spawn(serve_connection(stream, from, router.clone(), stop.clone()));
             }
             Err(error) => tell_and_rest(&error).await,
         }
     }
     drop(listener);
-    open.close();
-    open.wait().await;
+    until_closed(&open).await;
 }
 
 async fn accept_internal(
@@ -225,9 +230,11 @@ async fn accept_internal(
         match accepted {
             Ok((mut stream, _)) => {
                 let (context, router, stop) = (Arc::clone(&context), router.clone(), stop.clone());
+                let token = open.token();
                 open.spawn(async move {
                     if let Some(ends) = internal_socket::whose(&mut stream, &context.metrics).await {
                         let from = Connection { peer: ends.client, is_secure: true };
+                        let stream = Tracked { stream, _token: token };
                         serve_connection(stream, from, router, stop).await;
                     }
                 });
@@ -236,8 +243,14 @@ async fn accept_internal(
         }
     }
     drop(socket);
+    until_closed(&open).await;
+}
+
+/// Waits until every stream is closed, those included that became WebSockets: their last words are sent by tasks of the
+/// library, which end with the process.
+async fn until_closed(open: &TaskTracker) {
     open.close();
-    open.wait().await;
+    let _ = timeout(FINISH_WITHIN, open.wait()).await;
 }
 
 async fn tell_and_rest(error: &io::Error) {
@@ -268,10 +281,56 @@ async fn serve_connection(
         None => {
             connection.as_mut().graceful_shutdown();
             // One that does not end by then ends with the process.
-            tokio::time::timeout(FINISH_WITHIN, connection).await.unwrap_or(Ok(()))
+            timeout(FINISH_WITHIN, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, peer = %from.peer, "connection ended");
+    }
+}
+
+/// A stream that counts as open until it is dropped, whoever owns it by then.
+struct Tracked<S> {
+    stream: S,
+    _token: TaskTrackerToken,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut TaskContext<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }

@@ -1,8 +1,9 @@
 //! The log of a node, as it is written.
 
 use std::{
+    fmt,
     io::{BufRead as _, BufReader, Read},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -21,6 +22,12 @@ struct Log {
 /// Lines, read by a thread of their own: JSON objects, and text as strings.
 #[derive(Clone, Default)]
 pub(crate) struct Lines(Arc<(Mutex<Log>, Condvar)>);
+
+impl fmt::Debug for Lines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).lines.fmt(f)
+    }
+}
 
 impl Lines {
     /// Reads to the end of the stream.

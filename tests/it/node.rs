@@ -5,6 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
+    thread,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -193,7 +194,7 @@ impl Node {
                 return status;
             }
             assert!(Instant::now() < deadline, "still running after {within:?}");
-            std::thread::sleep(Duration::from_millis(10));
+            thread::sleep(Duration::from_millis(10));
         }
     }
 
@@ -243,7 +244,11 @@ impl Drop for Service {
 }
 
 impl Drop for Node {
+    #[expect(clippy::print_stderr, reason = "a failed test tells all it knows")]
     fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the node's log: {:#?}", self.log);
+        }
         // It may have ended by itself.
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -239,6 +239,7 @@ fn a_draining_node_without_calls_ends_its_visitors_and_then_itself() {
     node.terminate();
     assert!(text(&mut live).contains(r#""kind":"draining""#), "signaling says goodbye itself");
     assert_eq!(text(&mut live), "1", "Engine.IO closes");
-    assert!(matches!(live.read(), Ok(Message::Close(_))));
+    let last = live.read();
+    assert!(matches!(last, Ok(Message::Close(_))), "{last:?}");
     assert!(node.exit(PATIENCE).success());
 }
