@@ -2,11 +2,11 @@
 //!
 //! Looked at for each Allocate. The list is bounded, and a file in the state folder carries it over a restart.
 
-mod file;
+mod journal;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    io,
+    io, mem,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -14,6 +14,8 @@ use std::{
 
 use turnpike_proto::Now;
 use turnpike_relay_api::{admin::Revocation, target::Target};
+
+use self::journal::{Change, Journal, TAKEN_BACK, Unsaved};
 
 /// Most revocations at a time, some 100 bytes each: at the usual credential of ten minutes, 109 pairs that end each second.
 const MOST: usize = 65_536;
@@ -24,7 +26,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(crate) struct Revocations {
     list: Mutex<List>,
-    file: file::Store,
+    journal: Journal,
 }
 
 #[derive(Debug, Default)]
@@ -32,8 +34,8 @@ struct List {
     until: HashMap<Arc<Target>, u64>,
     /// The same, the soonest to expire first.
     by_expiry: BTreeSet<(u64, Arc<Target>)>,
-    /// Grows with each change.
-    version: u64,
+    /// Changes that are not in the journal yet.
+    unsaved: Vec<Change>,
     /// Revocations that went before their time because the list was full.
     forgotten: u64,
     told: u64,
@@ -41,15 +43,25 @@ struct List {
 }
 
 impl Revocations {
-    /// What the state folder holds, less what is over. A file that cannot be used is told and left out: a relay without
+    /// What the state folder holds, less what is over. What cannot be read of it is told and left out: a relay without
     /// its revocations is better than none.
     pub(crate) fn load(state_dir: &Path, unix: u64) -> Self {
-        let (file, loaded) = file::Store::open(state_dir);
+        let (journal, changes) = Journal::open(state_dir);
         let mut list = List::default();
-        for Revocation { target, until } in loaded.into_iter().filter(|loaded| loaded.until > unix) {
-            list.insert(target, until);
+        for Revocation { target, until } in changes {
+            match until {
+                TAKEN_BACK => _ = list.remove(&target),
+                over if over <= unix => {}
+                until => _ = list.insert(target, until),
+            }
         }
-        Self { list: Mutex::new(list), file }
+        list.unsaved.clear();
+        let revocations = Self { list: Mutex::new(list), journal };
+        if revocations.journal.is_damaged() && revocations.len() > 0 {
+            // Else the next change tells what is wrong.
+            let _ = revocations.save();
+        }
+        revocations
     }
 
     /// Whether the credentials of a subject are refused.
@@ -70,16 +82,16 @@ impl Revocations {
         self.list().remove(target)
     }
 
-    /// Writes the list to its file, unless whoever came before has just done so; blocks.
+    /// Writes what has changed to the journal, unless whoever came before has just done so; blocks.
     ///
     /// # Errors
     /// Of the file system.
     pub(crate) fn save(&self) -> io::Result<()> {
-        let wanted = self.list().version;
-        self.file.save(wanted, || {
-            let list = self.list();
-            (list.version, list.all())
-        })
+        let unsaved = || {
+            let mut list = self.list();
+            Unsaved { changes: mem::take(&mut list.unsaved), live: list.until.len() }
+        };
+        self.journal.save(unsaved, || self.all())
     }
 
     /// All of them, the soonest to expire first.
@@ -125,23 +137,29 @@ impl List {
         if let Some(already) = self.until.get(&target).copied().filter(|already| *already >= until) {
             return already;
         }
-        self.remove(&target);
+        self.forget(&target);
         if self.until.len() >= MOST {
             self.drop_first();
             self.forgotten += 1;
         }
         let target = Arc::new(target);
+        self.unsaved.push(Change { target: (*target).clone(), until });
         self.by_expiry.insert((until, Arc::clone(&target)));
         self.until.insert(target, until);
-        self.version += 1;
         until
     }
 
     fn remove(&mut self, target: &Target) -> bool {
+        let was_there = self.forget(target);
+        if was_there {
+            self.unsaved.push(Change { target: target.clone(), until: TAKEN_BACK });
+        }
+        was_there
+    }
+
+    fn forget(&mut self, target: &Target) -> bool {
         let Some((target, until)) = self.until.remove_entry(target) else { return false };
-        self.by_expiry.remove(&(until, target));
-        self.version += 1;
-        true
+        self.by_expiry.remove(&(until, target))
     }
 
     fn drop_first(&mut self) {
@@ -159,7 +177,7 @@ impl List {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::MetadataExt as _};
 
     use super::*;
 
@@ -235,25 +253,80 @@ mod tests {
         assert_eq!(Revocations::load(folder.path(), 0).len(), 2);
         let left: Vec<_> =
             fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name()).collect();
-        assert_eq!(left, ["revocations.json"], "no half-written file is left behind");
+        assert_eq!(left, ["revocations.jsonl"], "no half-written file is left behind");
     }
 
     #[test]
-    fn a_file_that_is_none_is_put_aside_and_the_relay_goes_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("revocations.json");
-        for broken in ["", "{", r#"{"revocations": [{"until": 5}]}"#, "\u{0}"] {
-            fs::write(&path, broken).unwrap();
-            let revocations = Revocations::load(folder.path(), 0);
-            assert_eq!(revocations.len(), 0, "{broken:?}");
-            assert_eq!(
-                fs::read_to_string(folder.path().join("revocations.json.unreadable")).unwrap(),
-                broken
-            );
-            revocations.insert(subject("a"), 100);
-            revocations.save().unwrap();
-            assert_eq!(Revocations::load(folder.path(), 0).len(), 1);
+    fn a_save_adds_lines_and_a_file_of_history_is_written_anew() {
+        let (folder, revocations) = empty();
+        let path = folder.path().join("revocations.jsonl");
+        let (mut rewritten, mut size, mut file) = (0, 0, None);
+        for n in 0..10_000 {
+            revocations.insert(subject(n), 100 + n);
+            sweep(&revocations, 95 + n);
+            if n % 10 == 0 {
+                revocations.save().unwrap();
+                let now = fs::metadata(&path).unwrap();
+                match file == Some(now.ino()) {
+                    true => assert!(now.len() > size, "only added to"),
+                    false => rewritten += 1,
+                }
+                (size, file) = (now.len(), Some(now.ino()));
+                assert!(size < 500_000, "{size}");
+            }
         }
+        assert_eq!(rewritten, 3, "the first, and one every 4,096 lines of history");
+        assert_eq!(Revocations::load(folder.path(), 10_080).len(), 10);
+    }
+
+    #[test]
+    fn what_is_no_line_is_put_aside_and_all_others_hold() {
+        let good = |name: &str| format!("{{\"subject\":\"{name}\",\"until\":100}}\n");
+        for broken in ["\n", "{\n", "{\"until\": 5}\n", "\0\n", "[]\n", "\u{e9}\n"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("revocations.jsonl");
+            let text = good("a") + broken + &good("b");
+            fs::write(&path, &text).unwrap();
+            for _ in 0..2 {
+                let revocations = Revocations::load(folder.path(), 0);
+                assert!(revocations.cover("a", 0) && revocations.cover("b", 0), "{broken:?}");
+            }
+            let aside = folder.path().join("revocations.jsonl.unreadable");
+            assert_eq!(fs::read_to_string(aside).unwrap(), text);
+            assert_eq!(fs::read_to_string(path).unwrap(), good("a") + &good("b"));
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_is_left_out_and_the_next_one_is_whole() {
+        let (folder, revocations) = empty();
+        revocations.insert(subject("a"), 100);
+        revocations.insert(subject("b"), 100);
+        revocations.save().unwrap();
+        let path = folder.path().join("revocations.jsonl");
+        let text = fs::read(&path).unwrap();
+        for cut in text.len() / 2..text.len() {
+            fs::write(&path, &text[..cut]).unwrap();
+            let revocations = Revocations::load(folder.path(), 0);
+            assert_eq!(revocations.all(), [Revocation { target: subject("a"), until: 100 }], "{cut}");
+            revocations.insert(subject("c"), 100);
+            revocations.save().unwrap();
+            assert_eq!(Revocations::load(folder.path(), 0).len(), 2, "{cut}");
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is put aside for it");
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_written_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("state");
+        let away = Revocations::load(&state, 0);
+        away.insert(subject("a"), 100);
+        away.save().unwrap_err();
+        fs::create_dir(&state).unwrap();
+        away.insert(subject("b"), 100);
+        away.save().unwrap();
+        assert_eq!(Revocations::load(&state, 0).len(), 2);
     }
 
     #[test]

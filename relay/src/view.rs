@@ -141,7 +141,21 @@ impl View {
                 Ok(holders) => ended += holders.len(),
                 Err(busy) => all_answered = Err(busy),
             }
-            tracing::info!(kind = credential.kind(), name = credential.name(), until, ended, "revoked");
+            match &credential {
+                // Signaling says so of every call.
+                Target::Pair(_) if ended == 0 => {
+                    tracing::debug!(kind = credential.kind(), name = credential.name(), until, "revoked");
+                }
+                _ => {
+                    tracing::info!(
+                        kind = credential.kind(),
+                        name = credential.name(),
+                        until,
+                        ended,
+                        "revoked"
+                    )
+                }
+            }
         }
         let saved = self.save_revocations().await;
         all_answered.map(|()| Revoked { ended: ended as u64, until: latest, saved })

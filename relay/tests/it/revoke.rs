@@ -141,16 +141,16 @@ async fn a_revocation_survives_a_restart_and_a_file_that_is_none_does_not_stop_o
     assert_eq!(serde_json::from_str::<Revocations>(&listed).unwrap().revocations.len(), 1);
 
     let folder = server.stop_leaving_folder().await;
-    fs::write(folder.path().join("state/revocations.json"), "not JSON").unwrap();
+    fs::write(folder.path().join("state/revocations.jsonl"), "not JSON\n").unwrap();
     let server = Server::start_in(folder, |_| {});
     assert_eq!(allocate(&server, &alice).await, Ok(()));
     let lines = log::all(
-        "the list of revoked credentials cannot be read: the relay goes on without it, and what was \
-                          revoked serves until it expires; revoke again what must not wait, or rotate the secret",
+        "revoked credentials cannot be read: the relay goes on without these, and they serve until they expire; \
+         revoke again what must not wait, or rotate the secret",
     );
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0]["code"], "revocations_unreadable");
-    assert!(lines[0]["kept_as"].as_str().unwrap().ends_with("revocations.json.unreadable"), "{}", lines[0]);
+    assert!(lines[0]["kept_as"].as_str().unwrap().ends_with("revocations.jsonl.unreadable"), "{}", lines[0]);
     server.stop().await;
 }
 
