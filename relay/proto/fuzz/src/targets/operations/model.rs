@@ -73,9 +73,7 @@ impl Model {
 
     /// The allocation of a client, being opened or live.
     pub fn current(&self, client: usize) -> Option<usize> {
-        self.allocations
-            .iter()
-            .position(|a| a.client == client && (a.state == State::Opening || a.lives(self.now)))
+        self.allocations.iter().position(|a| a.client == client && (a.is_opening() || a.lives(self.now)))
     }
 
     /// Counts a datagram and tells whose it is. What comes by a stream is not counted by messages.
@@ -216,8 +214,25 @@ impl Model {
     }
 
     pub fn close_all(&mut self, cause: Cause) {
+        self.close_where(cause, |_| true);
+    }
+
+    pub fn end_user(&mut self, user: usize, cause: Cause) {
+        self.close_where(cause, |allocation| allocation.user == user);
+    }
+
+    /// The connection of a client has ended: what is being opened for it ends as soon as it is open.
+    pub fn disconnect(&mut self, client: usize) {
+        let Some(at) = self.current(client) else { return };
+        match self.allocations[at].is_opening() {
+            true => self.allocations[at].is_lost = true,
+            false => self.close_where(Cause::Lost, |allocation| allocation.client == client),
+        }
+    }
+
+    fn close_where(&mut self, cause: Cause, ends: impl Fn(&Allocation) -> bool) {
         let now = self.now;
-        let live = self.allocations.iter_mut().filter(|a| a.lives(now));
+        let live = self.allocations.iter_mut().filter(|a| a.lives(now) && ends(a));
         live.for_each(|a| a.state = State::Ended { cause, at: now });
     }
 

@@ -88,10 +88,13 @@ impl Play {
                 }
             }
             29 => self.release(),
+            30 if variant == 1 => self.disconnect(),
             30 => {
                 self.model.draining = !self.model.draining;
                 self.driver.server.set_draining(self.model.draining);
             }
+            _ if variant == 1 => self.end_user(input, Cause::Revoked),
+            _ if variant == 2 => self.end_user(input, Cause::Quota),
             _ => self.close_all(input.pick(&[Cause::Drain, Cause::Shutdown])),
         }
         self.compare();
@@ -296,6 +299,10 @@ impl Play {
         self.book(&sent);
         let at = self.model.allocations.iter().position(|a| a.key == Some(key)).expect("the model has it");
         let allocation = &self.model.allocations[at];
+        if allocation.is_lost {
+            assert!(sent.is_empty(), "{sent:?}");
+            return;
+        }
         let (client, user, granted) = (allocation.client, allocation.user, allocation.granted);
         let [sent] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!(sent.allocation, Some(key));
@@ -312,13 +319,29 @@ impl Play {
         let sent = self.driver.refuse(self.now(), key, why);
         self.book(&sent);
         let allocation = self.model.by_key(key);
-        let (client, user) = (allocation.client, allocation.user);
+        let (client, user, is_lost) = (allocation.client, allocation.user, allocation.is_lost);
         self.model.refused(key);
+        if is_lost {
+            assert!(sent.is_empty(), "{sent:?}");
+            return;
+        }
         let [sent] = sent.as_slice() else { panic!("{sent:?}") };
         assert_eq!(sent.allocation, None);
         let answer = self.read(client, sent);
-        assert_eq!(answer.code(), if why == RelayRefused::SubjectQuota { 486 } else { 508 });
-        assert!(answer.is_signed_by(&self.users[user].key));
+        self.keep_nonce(client, &answer);
+        let code = match why {
+            RelayRefused::Revoked => 401,
+            RelayRefused::SubjectQuota | RelayRefused::ClientQuota | RelayRefused::ByteQuota => 486,
+            RelayRefused::NodeFull
+            | RelayRefused::NoPort
+            | RelayRefused::UnknownReservation
+            | RelayRefused::Socket => 508,
+        };
+        assert_eq!(answer.code(), code);
+        match code {
+            401 => assert!(answer.get(INTEGRITY).is_none()),
+            _ => assert!(answer.is_signed_by(&self.users[user].key)),
+        }
     }
 
     fn binding(&mut self, client: usize) {
@@ -329,6 +352,28 @@ impl Play {
     fn close_all(&mut self, cause: Cause) {
         self.driver.server.close_all(self.now(), cause);
         self.model.close_all(cause);
+        self.expect_nothing_sent();
+    }
+
+    /// The connection of the client over TCP ends, and a new one comes from the same port.
+    fn disconnect(&mut self) {
+        let (client, leg) = self
+            .clients
+            .iter()
+            .copied()
+            .enumerate()
+            .find(|(_, leg)| leg.transport.is_stream())
+            .expect("one is");
+        self.driver.server.handle_disconnected(self.now(), &leg);
+        self.model.disconnect(client);
+        self.expect_nothing_sent();
+    }
+
+    fn end_user(&mut self, input: &mut Input<'_>, cause: Cause) {
+        let user = usize::from(input.byte()) % USERS;
+        let name = subject(user);
+        self.driver.server.close_where(self.now(), cause, |allocation| allocation.subject() == name);
+        self.model.end_user(user, cause);
         self.expect_nothing_sent();
     }
 

@@ -349,6 +349,9 @@ pub fn refusal(input: &mut Input<'_>) -> RelayRefused {
         RelayRefused::NoPort,
         RelayRefused::UnknownReservation,
         RelayRefused::Socket,
+        RelayRefused::ClientQuota,
+        RelayRefused::ByteQuota,
+        RelayRefused::Revoked,
     ])
 }
 

@@ -22,6 +22,8 @@ pub struct Allocation {
     pub transaction: u8,
     pub key: Option<AllocationKey>,
     pub state: State,
+    /// Its client's connection ended while its relay socket was being bound.
+    pub is_lost: bool,
     pub granted: Duration,
     pub traffic: ByFamily<Traffic>,
     /// Which relayed addresses were asked for.
@@ -55,6 +57,7 @@ impl Allocation {
             transaction,
             key: None,
             state: State::Opening,
+            is_lost: false,
             granted,
             traffic: ByFamily::default(),
             asked: ByFamily::default(),
@@ -67,7 +70,10 @@ impl Allocation {
     }
 
     pub fn opened(&mut self, relayed: Addresses, now: Duration) {
-        self.state = State::Live;
+        self.state = match self.is_lost {
+            true => State::Ended { cause: Cause::Lost, at: now },
+            false => State::Live,
+        };
         self.relayed = relayed;
         self.expires = ByFamily::from_fn(|f| relayed[f].map_or(Duration::ZERO, |_| now + self.granted));
         let missing = Family::ALL.into_iter().find(|f| self.asked[*f] && relayed[*f].is_none());
@@ -85,6 +91,11 @@ impl Allocation {
         if lifetime.is_zero() && !Family::ALL.into_iter().any(|family| self.serves(family, now)) {
             self.state = State::Ended { cause: Cause::Client, at: now };
         }
+    }
+
+    /// Its client waits for it.
+    pub fn is_opening(&self) -> bool {
+        self.state == State::Opening && !self.is_lost
     }
 
     pub fn lives(&self, now: Duration) -> bool {
