@@ -20,7 +20,7 @@ NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --t
 help:
 	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
 	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
-	@echo 'make soak   the full figures of floods, stalls and a call of six minutes, a quarter of an hour'
+	@echo 'make soak   the full figures of floods, stalls and calls of six minutes, a quarter of an hour'
 	@echo 'make build  the release binary, target/release/turnpike'
 	@echo 'make web    the page alone'
 	@echo 'make fuzz   explore each fuzz target for SECONDS=60 (needs a nightly toolchain)'
@@ -85,7 +85,7 @@ test: setup-test lint .make/python
 # The short forms of these are in `make test`.
 soak: setup-test web .make/python
 	$(call step,soak tests,cargo test --release --workspace --locked --quiet -- --ignored soak_ --nocapture --test-threads 1)
-	$(call step,a call of six minutes,cargo build --locked --quiet --bin turnpike && CALL_SECONDS=360 $(NODE_TEST) --test-name-pattern="aiortc calls over udp" tests/clients/)
+	$(call step,calls of six minutes,cargo build --locked --quiet --bin turnpike && CALL_SECONDS=360 $(NODE_TEST) --test-name-pattern="aiortc calls" tests/clients/)
 
 SECONDS ?= 60
 FUZZED := relay/proto config

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
-import { after, before, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 
 import { Authority } from "../browser/lab/authority.mjs";
 import { Network, SERVER } from "../browser/lab/network.mjs";
@@ -51,12 +51,20 @@ after(async () => {
 async function call(transport, program, args, asked = {}) {
   const iceServers = turnpike
     .iceServers()
-    .map((server) => ({ ...server, urls: server.urls.filter((url) => URL_OF[transport].test(url)) }))
-    .map((server) => ({ ...server, urls: server.urls.map((url) => url.replace(SERVER, asked.name ?? SERVER)) }))
+    .map((server) => ({
+      ...server,
+      urls: server.urls.filter((url) => URL_OF[transport].test(url)),
+    }))
+    .map((server) => ({
+      ...server,
+      urls: server.urls.map((url) => url.replace(SERVER, asked.name ?? SERVER)),
+    }))
     .filter(({ urls }) => urls.length > 0);
   assert.equal(iceServers.length, 1, `the relay offers ${transport}`);
   const subject = iceServers[0].username.split(":")[1];
-  const child = spawn(...home.enter(program, ...args), { env: { ...process.env, HOME: trusting, SSL_CERT_FILE: authority.root } });
+  const child = spawn(...home.enter(program, ...args), {
+    env: { ...process.env, HOME: trusting, SSL_CERT_FILE: authority.root },
+  });
   const late = setTimeout(() => child.kill("SIGKILL"), (SECONDS + 60) * 1000);
   child.stdin.end(JSON.stringify({ iceServers, seconds: SECONDS, ...asked }));
   const [printed, said] = await Promise.all([text(child.stdout), text(child.stderr)]);
@@ -70,7 +78,10 @@ async function call(transport, program, args, asked = {}) {
 function assertRelayed(books, least) {
   for (const leg of ["client_in", "client_out", "peer_in", "peer_out"]) {
     const packets = books.map((traffic) => traffic[leg].packets);
-    assert.ok(packets.filter((count) => count >= least).length >= 2, `${leg}: ${packets} packets, at least ${least} twice`);
+    assert.ok(
+      packets.filter((count) => count >= least).length >= 2,
+      `${leg}: ${packets} packets, at least ${least} twice`,
+    );
   }
 }
 
@@ -80,24 +91,34 @@ function assertEchoed({ sent, echoed }) {
 }
 
 function assertSeen({ frames, local, remote, candidates }) {
-  assert.ok(frames.every((count) => count >= SECONDS * 4), `${frames} frames`);
-  assert.ok(candidates.every((candidate) => candidate.includes(" typ relay")), candidates.join("\n"));
+  assert.ok(
+    frames.every((count) => count >= SECONDS * 4),
+    `${frames} frames`,
+  );
+  assert.ok(
+    candidates.every((candidate) => candidate.includes(" typ relay")),
+    candidates.join("\n"),
+  );
   assert.deepEqual([local, remote], ["relay", "relay"]);
 }
 
-for (const transport of TRANSPORTS.aiortc) {
-  test(`aiortc calls over ${transport}`, async () => {
-    const { result, books } = await call(transport, PYTHON, [script("aiortc_call.py")]);
-    console.log(`aiortc, ${transport}: ${JSON.stringify(result)}`);
-    assertEchoed(result);
-    assert.ok(result.frames >= SECONDS * 30, `${result.frames} frames of audio`);
-    assertRelayed(books, result.sent);
-  });
-}
+describe("aiortc calls", { concurrency: true }, () => {
+  for (const transport of TRANSPORTS.aiortc) {
+    test(`aiortc calls over ${transport}`, async () => {
+      const { result, books } = await call(transport, PYTHON, [script("aiortc_call.py")]);
+      console.log(`aiortc, ${transport}: ${JSON.stringify(result)}`);
+      assertEchoed(result);
+      assert.ok(result.frames >= SECONDS * 30, `${result.frames} frames of audio`);
+      assertRelayed(books, result.sent);
+    });
+  }
+});
 
 for (const transport of TRANSPORTS.libdatachannel) {
   test(`libdatachannel calls over ${transport}`, async () => {
-    const { result, books } = await call(transport, process.execPath, [script("datachannel_call.mjs")]);
+    const { result, books } = await call(transport, process.execPath, [
+      script("datachannel_call.mjs"),
+    ]);
     console.log(`libdatachannel, ${transport}: ${result.echoed} of ${result.sent} echoed`);
     assertEchoed(result);
     assert.deepEqual([result.local, result.remote], ["relay", "relay"]);
@@ -107,14 +128,25 @@ for (const transport of TRANSPORTS.libdatachannel) {
 
 for (const [browser, asked] of [
   ["chromium", () => ({ page: PAGE })],
-  ["firefox", () => ({ page: PAGE, profile: authority.firefoxProfile(), name: NAME, address: SERVER })],
+  [
+    "firefox",
+    () => ({ page: PAGE, profile: authority.firefoxProfile(), name: NAME, address: SERVER }),
+  ],
 ]) {
   for (const transport of TRANSPORTS[browser]) {
     test(`${browser} calls over ${transport}`, async () => {
-      const { result, books } = await call(transport, process.execPath, [script(`${browser}_call.mjs`)], asked());
+      const { result, books } = await call(
+        transport,
+        process.execPath,
+        [script(`${browser}_call.mjs`)],
+        asked(),
+      );
       console.log(`${browser}, ${transport}: ${result.frames} frames decoded in ${SECONDS} s`);
       assertSeen(result);
-      assert.ok(result.relayProtocol === undefined || result.relayProtocol === transport, result.relayProtocol);
+      assert.ok(
+        result.relayProtocol === undefined || result.relayProtocol === transport,
+        result.relayProtocol,
+      );
       assertRelayed(books, result.frames[0]);
     });
   }
