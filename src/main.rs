@@ -11,6 +11,7 @@ mod ready;
 mod screen;
 mod service;
 mod stopping;
+mod supervisor;
 
 use std::process::ExitCode;
 

@@ -1,9 +1,11 @@
 //! Signals: the first SIGTERM or SIGINT drains, the second one ends.
 
-use std::io;
+use std::{io, time::Duration};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+
+use crate::supervisor;
 
 /// What tells services to end.
 #[derive(Debug, Clone)]
@@ -15,14 +17,14 @@ pub(crate) struct Stopping {
 }
 
 impl Stopping {
-    /// Listens for signals from here on.
+    /// Listens for signals from here on; the first one gives those who are left so long.
     ///
     /// # Errors
     /// When the kernel refuses the handlers.
-    pub(crate) fn on_signals() -> io::Result<Self> {
+    pub(crate) fn on_signals(drain_timeout: Duration) -> io::Result<Self> {
         let stopping = Self { drain: CancellationToken::new(), stop: CancellationToken::new() };
         let (terminate, interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        tokio::spawn(stopping.clone().cancel_on(terminate, interrupt));
+        tokio::spawn(stopping.clone().cancel_on(terminate, interrupt, drain_timeout));
         Ok(stopping)
     }
 
@@ -32,7 +34,7 @@ impl Stopping {
         self.stop.cancel();
     }
 
-    async fn cancel_on(self, mut terminate: Signal, mut interrupt: Signal) {
+    async fn cancel_on(self, mut terminate: Signal, mut interrupt: Signal, drain_timeout: Duration) {
         for (token, message) in
             [(&self.drain, "stopping; a second signal ends at once"), (&self.stop, "ending at once")]
         {
@@ -41,6 +43,9 @@ impl Stopping {
                 _ = interrupt.recv() => {}
             }
             tracing::info!("{message}");
+            if !self.drain.is_cancelled() {
+                supervisor::stopping(drain_timeout);
+            }
             token.cancel();
         }
     }

@@ -15,6 +15,7 @@ mod host;
 mod io;
 mod lock;
 mod metrics;
+mod pulse;
 mod revocations;
 mod ring;
 mod serve;
@@ -27,5 +28,6 @@ mod worker;
 
 pub use bind::{Listening, Relay, is_skipped};
 pub use error::{Listener, StartError};
+pub use pulse::Pulse;
 pub use serve::Summary;
 pub use tls::{Certificate, CertificateError, check_certificate};

@@ -9,7 +9,7 @@ mod outbox;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
 
@@ -485,6 +485,11 @@ impl Hub {
     fn gauge(&self, state: &State) {
         self.metrics.queue_waiting.set(state.matching.waiting() as i64);
         self.metrics.pairs.set(state.calls.values().filter(|call| call.started().is_some()).count() as i64);
+    }
+
+    /// Nobody holds the state at the moment.
+    pub(crate) fn is_free(&self) -> bool {
+        !matches!(self.state.try_lock(), Err(TryLockError::WouldBlock))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -16,6 +16,7 @@ mod internal_socket;
 mod limit;
 mod metrics;
 mod privacy;
+mod pulse;
 mod random;
 mod relay_admin;
 mod relay_health;
@@ -24,4 +25,5 @@ mod serve;
 mod socket;
 
 pub use error::StartError;
+pub use pulse::Pulse;
 pub use serve::{Listening, Signaling};

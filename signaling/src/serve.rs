@@ -67,7 +67,7 @@ pub struct Signaling {
     public: Vec<TcpListener>,
     internal: Option<InternalSocket>,
     metrics: Option<TcpListener>,
-    context: Arc<Context>,
+    pub(crate) context: Arc<Context>,
     router: Router,
     sockets: SocketIo,
     /// Ended pairs that this node's own relay is to be told of.

@@ -2,7 +2,7 @@ use clap::Args;
 use turnpike_relay::Relay;
 
 use super::ConfigFile;
-use crate::{ready::Ready, service, stopping::Stopping};
+use crate::{ready::Ready, service, stopping::Stopping, supervisor};
 
 /// Serve STUN and TURN only.
 #[derive(Debug, Args)]
@@ -16,9 +16,11 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = service::load(&arguments.config, false)?;
     service::block_on(async {
-        let stopping = Stopping::on_signals()?;
+        let stopping = Stopping::on_signals(loaded.config.relay.drain_timeout)?;
         let relay = Relay::bind(&loaded.config)?;
         Ready::of(&loaded.config, Some(relay.listening()), None).log();
+        let pulse = relay.pulse();
+        supervisor::started(move || pulse.beats());
         let Stopping { drain, stop } = stopping.clone();
         let served = tokio::spawn(async move { relay.serve(drain, stop).await });
         service::outcome("the relay", served, &stopping).await

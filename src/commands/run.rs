@@ -3,7 +3,7 @@ use turnpike_relay::Relay;
 use turnpike_signaling::Signaling;
 
 use super::ConfigFile;
-use crate::{announcement::Announcement, ready::Ready, service, stopping::Stopping};
+use crate::{announcement::Announcement, ready::Ready, service, stopping::Stopping, supervisor};
 
 /// Serve relay and signaling in one process.
 #[derive(Debug, Args)]
@@ -26,11 +26,13 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     }
     service::block_on(async {
         let config = &loaded.config;
-        let stopping = Stopping::on_signals()?;
+        let stopping = Stopping::on_signals(config.relay.drain_timeout)?;
         let relay = Relay::bind(config)?;
         let signaling = Signaling::bind(config).await?;
         let ready = Ready::of(config, Some(relay.listening()), Some(signaling.listening()));
         ready.log();
+        let pulses = (relay.pulse(), signaling.pulse());
+        supervisor::started(move || pulses.0.beats() && pulses.1.beats());
         Announcement { loaded: &loaded, ready: &ready, this_machine: arguments.dev }.print()?;
 
         let Stopping { drain, stop } = stopping.clone();

@@ -2,7 +2,7 @@ use clap::Args;
 use turnpike_signaling::Signaling;
 
 use super::ConfigFile;
-use crate::{ready::Ready, service, stopping::Stopping};
+use crate::{ready::Ready, service, stopping::Stopping, supervisor};
 
 /// Serve signaling and the page only.
 #[derive(Debug, Args)]
@@ -16,9 +16,11 @@ pub(crate) struct Arguments {
 pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = service::load(&arguments.config, false)?;
     service::block_on(async {
-        let stopping = Stopping::on_signals()?;
+        let stopping = Stopping::on_signals(loaded.config.relay.drain_timeout)?;
         let signaling = Signaling::bind(&loaded.config).await?;
         Ready::of(&loaded.config, None, Some(signaling.listening())).log();
+        let pulse = signaling.pulse();
+        supervisor::started(move || pulse.beats());
         let Stopping { drain, stop } = stopping.clone();
         let served = tokio::spawn(signaling.serve(drain, stop));
         service::outcome("signaling", served, &stopping).await

@@ -22,5 +22,7 @@ mod session;
 mod stalled;
 mod start;
 mod stop;
+mod supervisor;
+mod systemd;
 mod turn_crate;
 mod turn_server;
