@@ -3,6 +3,7 @@
 mod config_check;
 mod config_file;
 mod creds;
+mod probe;
 mod relay;
 mod run;
 mod signaling;
@@ -29,6 +30,8 @@ enum Command {
     Signaling(signaling::Arguments),
     /// Make a TURN credential and a ready iceServers block
     Creds(creds::Arguments),
+    /// Try a TURN server, this one or any other, from the first byte to a stream through the relay
+    Probe(probe::Arguments),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
@@ -49,6 +52,7 @@ impl Arguments {
             Command::Relay(arguments) => relay::execute(&arguments),
             Command::Signaling(arguments) => signaling::execute(&arguments),
             Command::Creds(arguments) => creds::execute(&arguments),
+            Command::Probe(arguments) => probe::execute(&arguments),
             Command::Config(Config::Check(arguments)) => config_check::execute(&arguments),
         }
     }

@@ -7,6 +7,7 @@ mod commands;
 mod credential;
 mod exit;
 mod logging;
+mod probe;
 mod ready;
 mod screen;
 mod service;

@@ -14,6 +14,7 @@ mod node;
 mod pair_end;
 mod port_443;
 mod ports;
+mod probe;
 mod refusals;
 mod run;
 #[path = "../../signaling/tests/it/session.rs"]

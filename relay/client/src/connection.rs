@@ -8,12 +8,14 @@ use std::{
 };
 
 use rustls::{ClientConnection, StreamOwned};
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 
 use crate::{Deframer, Error, Message, Retransmission, TlsClient, TransactionId, Transport, channel_data};
 
 /// Largest message either way: a STUN header and a length field of 16 bits.
 const MAX_MESSAGE: usize = 65_555;
+/// Bytes of datagrams that wait for the client.
+const RECEIVE_BUFFER: usize = 1 << 20;
 /// How long connecting and the TLS handshake may take.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 /// Messages kept while an answer is waited for; the oldest goes first.
@@ -60,6 +62,8 @@ impl Connection {
                     SocketAddr::V6(_) => SocketAddr::from(([0u16; 8], 0)),
                 };
                 let socket = UdpSocket::bind(endpoint.bind.unwrap_or(any))?;
+                // The kernel gives what it may.
+                let _ = SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
                 socket.connect(endpoint.server)?;
                 Stream::Udp(socket)
             }
@@ -71,7 +75,7 @@ impl Connection {
                 let mut stream = StreamOwned::new(session, connect(endpoint)?);
                 stream.sock.set_read_timeout(Some(CONNECT_WITHIN))?;
                 while stream.conn.is_handshaking() {
-                    stream.conn.complete_io(&mut stream.sock)?;
+                    stream.conn.complete_io(&mut stream.sock).map_err(of_handshake)?;
                 }
                 Stream::Tls(Box::new(stream))
             }
@@ -244,6 +248,14 @@ impl Connection {
                 },
             }
         }
+    }
+}
+
+/// rustls wraps its own errors into those of the socket.
+fn of_handshake(error: io::Error) -> Error {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(tls) => Error::Tls(tls.clone()),
+        None => Error::Io(error),
     }
 }
 

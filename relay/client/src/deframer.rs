@@ -1,4 +1,4 @@
-use crate::{HEADER_LEN, Malformed, channel_data};
+use crate::{HEADER_LEN, MAGIC_COOKIE, Malformed, channel_data};
 
 /// Cuts the messages out of a TCP or TLS stream (RFC 8489 §6.2.2, RFC 8656 §12.5).
 #[derive(Debug, Default)]
@@ -24,6 +24,9 @@ impl Deframer {
         let Some(head) = rest.first_chunk::<4>() else { return Ok(None) };
         let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let (message, framed) = match head[0] >> 6 {
+            0 if rest.get(4..8).is_some_and(|cookie| cookie != MAGIC_COOKIE) => {
+                return Err(Malformed::Cookie);
+            }
             0 if length.is_multiple_of(4) => (HEADER_LEN + length, HEADER_LEN + length),
             0 => return Err(Malformed::Length),
             1 => {
@@ -76,9 +79,13 @@ mod tests {
 
     #[test]
     fn what_cannot_be_cut_is_an_error() {
-        for (bytes, error) in [([0x80, 0, 0, 0], Malformed::Framing), ([0, 1, 0, 2], Malformed::Length)] {
+        for (bytes, error) in [
+            (&[0x80, 0, 0, 0][..], Malformed::Framing),
+            (&[0, 1, 0, 2], Malformed::Length),
+            (&[21, 3, 1, 0, 2, 2, 70, 0], Malformed::Cookie),
+        ] {
             let mut deframer = Deframer::default();
-            deframer.push(&bytes);
+            deframer.push(bytes);
             assert_eq!(deframer.next_message(), Err(error));
         }
     }

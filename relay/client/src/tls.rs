@@ -39,6 +39,21 @@ impl TlsClient {
         Self::new(config, name)
     }
 
+    /// Trusts whom this machine trusts.
+    ///
+    /// # Errors
+    /// [`Error::Certificates`] when it trusts nobody, or the name cannot be used.
+    pub fn system(name: &str) -> Result<Self, Error> {
+        let mut roots = RootCertStore::empty();
+        let found = rustls_native_certs::load_native_certs();
+        roots.add_parsable_certificates(found.certs);
+        if roots.is_empty() {
+            return Err(Error::Certificates("this machine has none: install ca-certificates".into()));
+        }
+        let config = builder()?.with_root_certificates(roots).with_no_client_auth();
+        Self::new(config, name)
+    }
+
     /// Takes any certificate: for judging a server by what it says, not by who it is. Its signatures are checked.
     ///
     /// # Errors
