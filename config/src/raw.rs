@@ -103,6 +103,8 @@ pub(crate) struct Signaling {
     pub(crate) max_sockets_per_ip: Key<i64>,
     pub(crate) widen_after: Key<String>,
     pub(crate) accept_within: Key<String>,
+    pub(crate) resume_for: Key<String>,
+    pub(crate) pair_grace: Key<String>,
     pub(crate) rematch_after: Key<String>,
 }
 

@@ -243,6 +243,10 @@ pub struct Signaling {
     pub widen_after: Duration,
     /// Both sides accept a match within this time.
     pub accept_within: Duration,
+    /// A session lives this long without a socket.
+    pub resume_for: Duration,
+    /// A pair lives this long while a side of it has no socket.
+    pub pair_grace: Duration,
     /// The same two are not matched again within this time.
     pub rematch_after: Duration,
 }

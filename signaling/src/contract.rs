@@ -7,11 +7,13 @@ mod server;
 #[cfg(test)]
 pub(crate) use client::Description;
 pub(crate) use client::{
-    Candidate, CandidateType, ClientEvent, Connect, DescriptionType, PairStats, Privacy, QueueJoin, Signal,
-    SignalBody,
+    Candidate, CandidateType, ClientEvent, Connect, DescriptionType, PairStats, Privacy, QueueJoin, Resume,
+    Signal, SignalBody,
 };
 pub(crate) use code::ErrorCode;
-pub(crate) use server::{Ack, EndReason, Ice, IceServer, Limits, Sequenced, ServerEvent, Warning};
+pub(crate) use server::{
+    Ack, EndReason, Ice, IceServer, Limits, PeerPresence, Sequenced, ServerEvent, SessionState, Warning,
+};
 
 /// Most interests of one session.
 pub(crate) const MAX_INTERESTS: usize = 10;

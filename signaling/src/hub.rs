@@ -6,9 +6,11 @@
 mod call;
 mod negotiation;
 mod outbox;
+mod presence;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
     time::Duration,
 };
@@ -19,12 +21,13 @@ use tokio_util::sync::CancellationToken;
 use turnpike_config::Config;
 use turnpike_matching::{Event, Id, Left, Matching, Role, Rules};
 
-pub(crate) use self::outbox::Outlet;
 use self::{
     call::{Call, Path},
     negotiation::Negotiation,
-    outbox::Outbox,
+    outbox::{Emitted, Outbox},
+    presence::{Absences, Away},
 };
+pub(crate) use self::{outbox::Outlet, presence::Attached};
 use crate::{
     clock::Clock,
     contract::{
@@ -32,7 +35,7 @@ use crate::{
         MAX_SDP_BYTES, PairStats, Privacy, QueueJoin, ServerEvent, Signal, SignalBody,
     },
     ice::IceSource,
-    limit::Bucket,
+    limit::{Bucket, Connections},
     metrics::Metrics,
     privacy, random,
     relay_revoke::EndedPairs,
@@ -55,6 +58,10 @@ pub(crate) struct Hub {
     clock: Clock,
     node: String,
     accept_within: Duration,
+    resume_for: Duration,
+    pair_grace: Duration,
+    /// Sessions without a socket, limited as sockets are.
+    absent: Arc<Connections>,
     /// The next thing to do by itself may be nearer than it was.
     sooner: Notify,
     /// A pair has ended.
@@ -65,6 +72,8 @@ struct State {
     matching: Matching,
     sessions: HashMap<Id, Session>,
     by_token: HashMap<Id, Id>,
+    by_resume: HashMap<Id, Id>,
+    absences: Absences,
     calls: HashMap<Id, Call>,
     draining: bool,
 }
@@ -72,6 +81,11 @@ struct State {
 struct Session {
     outbox: Outbox,
     token: Id,
+    /// What a new socket names to go on with this session.
+    resume: Id,
+    source: IpAddr,
+    /// While it has no socket.
+    away: Option<Away>,
     privacy: Privacy,
     events: Bucket,
     nexts: Bucket,
@@ -81,6 +95,8 @@ struct Session {
     /// Since when it waits, while it does.
     waits_since: Option<Duration>,
 }
+
+type NextPair = fn() -> Id;
 
 /// Leave to go on with an event, or how long to wait.
 pub(crate) type Paced = Result<(), Duration>;
@@ -103,6 +119,8 @@ impl Hub {
                 matching: Matching::new(rules),
                 sessions: HashMap::new(),
                 by_token: HashMap::new(),
+                by_resume: HashMap::new(),
+                absences: Absences::default(),
                 calls: HashMap::new(),
                 draining: false,
             }),
@@ -112,26 +130,34 @@ impl Hub {
             clock,
             node: config.node.name.clone(),
             accept_within: config.signaling.accept_within,
+            resume_for: config.signaling.resume_for,
+            pair_grace: config.signaling.pair_grace,
+            absent: Arc::new(Connections::new(
+                config.signaling.max_sockets,
+                config.signaling.max_sockets_per_ip,
+            )),
             sooner: Notify::new(),
             pair_ended: Notify::new(),
         }
     }
 
     /// A session begins and is greeted.
-    ///
-    /// # Errors
-    /// `draining`.
-    pub(crate) fn enter(&self, outlet: Outlet) -> Result<Id, ErrorCode> {
+    fn enter(&self, outlet: Outlet, source: IpAddr) -> Result<Attached, ErrorCode> {
+        let now = self.clock.mono();
         let mut state = self.lock();
         if state.draining {
             return Err(ErrorCode::Draining);
         }
-        let (id, token) = (random::id(), random::id());
+        let (id, token, resume) = (random::id(), random::id(), random::id());
         state.matching.enter(id);
         state.by_token.insert(token, id);
+        state.by_resume.insert(resume, id);
         let session = Session {
             outbox: Outbox::new(outlet),
             token,
+            resume,
+            source,
+            away: None,
             privacy: Privacy::All,
             events: Bucket::new(EVENTS.0, EVENTS.1),
             nexts: Bucket::new(NEXTS.0, NEXTS.1),
@@ -139,28 +165,20 @@ impl Hub {
             negotiation: Negotiation::default(),
             waits_since: None,
         };
+        let attached = Attached::new(id, session.outbox.attachment());
         state.sessions.insert(id, session);
         let hello = ServerEvent::Hello {
             session: id,
+            resume,
+            resume_ttl: self.resume_for.as_secs(),
             token,
             ice: self.ice.stun_only(),
             limits: LIMITS,
             online: state.sessions.len(),
             node: self.node.clone(),
         };
-        self.emit(&mut state, id, &hello);
-        Ok(id)
-    }
-
-    /// A session ends; its pair is lost.
-    pub(crate) fn exit(&self, id: Id) {
-        self.step(|state, now, next_pair| {
-            state.matching.exit(now, id, next_pair);
-            if let Some(session) = state.sessions.remove(&id) {
-                state.by_token.remove(&session.token);
-                self.waited(session.waits_since, now, "lost");
-            }
-        });
+        self.emit(&mut state, now, id, &hello);
+        Ok(attached)
     }
 
     /// Counts an event of a client against its rates.
@@ -219,6 +237,7 @@ impl Hub {
 
     /// Passes a step of the negotiation on to the partner.
     pub(crate) fn signal(&self, id: Id, signal: Signal) -> Ack {
+        let now = self.clock.mono();
         let mut state = self.lock();
         let state = &mut *state;
         let Some(session) = state.sessions.get_mut(&id) else { return Ack::refused(ErrorCode::NotInPair) };
@@ -253,7 +272,7 @@ impl Hub {
             None => self.metrics.messages_dropped.with_label_values(&[kind, "hidden"]).inc(),
             Some(body) => {
                 let event = ServerEvent::Signal { pair: member.pair, generation: signal.generation, body };
-                let counter = match self.emit(state, member.partner, &event) {
+                let counter = match self.emit(state, now, member.partner, &event) {
                     true => self.metrics.messages_relayed.with_label_values(&[kind]),
                     false => self.metrics.messages_dropped.with_label_values(&[kind, "slow_client"]),
                 };
@@ -323,7 +342,7 @@ impl Hub {
         }
         for id in state.sessions.keys().copied().collect::<Vec<_>>() {
             let reconnect_in_ms = rand::rng().random_range(RECONNECT_MS);
-            self.emit(&mut state, id, &ServerEvent::Notice { kind: "draining", reconnect_in_ms });
+            self.emit(&mut state, now, id, &ServerEvent::Notice { kind: "draining", reconnect_in_ms });
         }
         self.pair_ended.notify_waiters();
     }
@@ -346,12 +365,13 @@ impl Hub {
     /// Tells both sides of every pair that the node ends. Their credentials serve on: signaling may be started anew
     /// without cutting a call.
     pub(crate) fn end_all(&self) {
+        let now = self.clock.mono();
         let mut state = self.lock();
         for id in state.sessions.keys().copied().collect::<Vec<_>>() {
             if let Some(member) = state.matching.membership(id) {
                 let reason = crate::contract::EndReason::Drain;
                 let ended = ServerEvent::MatchEnded { pair: member.pair, reason, state: "idle" };
-                self.emit(&mut state, id, &ended);
+                self.emit(&mut state, now, id, &ended);
             }
         }
         for (_, call) in state.calls.drain() {
@@ -366,7 +386,7 @@ impl Hub {
         let running = async {
             loop {
                 let sooner = self.sooner.notified();
-                let due = self.lock().matching.poll_timeout();
+                let due = self.lock().next_due();
                 match due {
                     Some(due) => {
                         let due = tokio::time::Instant::from_std(self.clock.instant(due));
@@ -374,24 +394,27 @@ impl Hub {
                     }
                     None => sooner.await,
                 }
-                self.step(|state, now, next_pair| state.matching.handle_timeout(now, next_pair));
+                self.step(|state, now, next_pair| {
+                    state.matching.handle_timeout(now, next_pair);
+                    self.look_at_absences(state, now, next_pair);
+                });
             }
         };
         stop.run_until_cancelled(running).await;
     }
 
     /// Takes one step of the matching and makes known what came of it.
-    fn step<T>(&self, step: impl FnOnce(&mut State, Duration, &mut fn() -> Id) -> T) -> T {
+    fn step<T>(&self, step: impl FnOnce(&mut State, Duration, &mut NextPair) -> T) -> T {
         let now = self.clock.mono();
         let mut state = self.lock();
-        let due = state.matching.poll_timeout();
-        let mut next_pair: fn() -> Id = random::id;
+        let due = state.next_due();
+        let mut next_pair: NextPair = random::id;
         let result = step(&mut state, now, &mut next_pair);
         while let Some(event) = state.matching.poll_event() {
             self.make_known(&mut state, now, event);
         }
         self.gauge(&state);
-        if state.matching.poll_timeout().is_some_and(|next| due.is_none_or(|due| next < due)) {
+        if state.next_due().is_some_and(|next| due.is_none_or(|due| next < due)) {
             self.sooner.notify_one();
         }
         result
@@ -404,7 +427,7 @@ impl Hub {
                     entry.waits_since = Some(since);
                 }
                 let since = (self.clock.unix() - (now - since)).as_millis() as u64;
-                self.emit(state, session, &ServerEvent::QueueState { state: "waiting", since, widened });
+                self.emit(state, now, session, &ServerEvent::QueueState { state: "waiting", since, widened });
             }
             Event::Found { session, pair, role, common } => {
                 let Some(entry) = state.sessions.get_mut(&session) else { return };
@@ -423,13 +446,13 @@ impl Hub {
                     ice: self.ice_for(state, session, pair, privacy, "pair"),
                     deadline_ms: self.accept_within.as_millis() as u64,
                 };
-                self.emit(state, session, &found);
+                self.emit(state, now, session, &found);
             }
             Event::Started { session, pair } => {
                 if let Some(call) = state.calls.get_mut(&pair) {
                     call.start(now);
                 }
-                self.emit(state, session, &ServerEvent::MatchStart { pair });
+                self.emit(state, now, session, &ServerEvent::MatchStart { pair });
             }
             Event::Ended { session, pair, reason, waiting, .. } => {
                 let reason = crate::contract::EndReason::from(reason);
@@ -442,7 +465,7 @@ impl Hub {
                     self.pair_ended.notify_waiters();
                 }
                 let next = if waiting { "waiting" } else { "idle" };
-                self.emit(state, session, &ServerEvent::MatchEnded { pair, reason, state: next });
+                self.emit(state, now, session, &ServerEvent::MatchEnded { pair, reason, state: next });
             }
         }
     }
@@ -472,19 +495,24 @@ impl Hub {
         }
     }
 
-    /// Emits an event in its turn; false when the session is gone or too slow, and then cut off.
-    fn emit(&self, state: &mut State, session: Id, event: &ServerEvent) -> bool {
+    /// Emits an event in its turn, to the socket or to the one to come; false when the session is gone or cannot take it.
+    fn emit(&self, state: &mut State, now: Duration, session: Id, event: &ServerEvent) -> bool {
         let Some(entry) = state.sessions.get_mut(&session) else { return false };
-        let sent = entry.outbox.emit(event);
-        if sent {
-            self.metrics.socket_events.with_label_values(&[event.name(), "out"]).inc();
+        match entry.outbox.emit(now, event) {
+            Emitted::Sent => self.metrics.socket_events.with_label_values(&[event.name(), "out"]).inc(),
+            Emitted::Kept => {}
+            Emitted::Lost => {
+                state.absences.look_at(now, session);
+                self.sooner.notify_one();
+                return false;
+            }
         }
-        sent
+        true
     }
 
     fn gauge(&self, state: &State) {
         self.metrics.queue_waiting.set(state.matching.waiting() as i64);
-        self.metrics.pairs.set(state.calls.values().filter(|call| call.started().is_some()).count() as i64);
+        self.metrics.pairs.set(state.matching.pairs().0 as i64);
     }
 
     /// Nobody holds the state at the moment.
@@ -498,6 +526,11 @@ impl Hub {
 }
 
 impl State {
+    /// When something becomes due by itself.
+    fn next_due(&self) -> Option<Duration> {
+        self.matching.poll_timeout().into_iter().chain(self.absences.next()).min()
+    }
+
     fn privacy(&mut self, id: Id) -> Option<&mut Privacy> {
         self.sessions.get_mut(&id).map(|session| &mut session.privacy)
     }

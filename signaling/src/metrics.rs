@@ -21,6 +21,7 @@ const DIALECTS: &[&str] = &["pair", "refresh", "rest", "anonymous", "draft"];
 const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
 const REVOKED_FOR: &[&str] = &["pair"];
 const REVOKED: &[&str] = &["revoked", "retried", "expired", "refused", "dropped"];
+const RESUMES: &[&str] = &["resumed", "unknown", "gap"];
 const SIGNALS: &[&str] = &["description", "candidates", "end"];
 const DROPS: &[&str] = &["hidden", "slow_client"];
 const OUTCOMES: &[&str] = &["found", "left", "lost"];
@@ -43,6 +44,7 @@ pub(crate) struct Metrics {
     pub(crate) credentials_revoked: IntCounterVec,
     pub(crate) messages_relayed: IntCounterVec,
     pub(crate) messages_dropped: IntCounterVec,
+    pub(crate) resumes: IntCounterVec,
     pub(crate) http_requests: IntCounterVec,
     pub(crate) http_request_seconds: HistogramVec,
     pub(crate) internal_refused: IntCounterVec,
@@ -120,6 +122,12 @@ impl Metrics {
                 "Signals not passed on: with a hidden address there was nothing left, or a client read too slowly and \
                  was cut off.",
                 &[("kind", SIGNALS), ("reason", DROPS)],
+            ),
+            resumes: make.zeroed(
+                "resumes_total",
+                "Sockets that named a session to go on with: done; it is not known, or no longer; or more was missed \
+                 than is kept.",
+                &[("result", RESUMES)],
             ),
             http_requests: make.zeroed(
                 "http_requests_total",

@@ -23,7 +23,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{
-    sync::CancellationToken,
+    sync::{CancellationToken, WaitForCancellationFutureOwned},
     task::{TaskTracker, task_tracker::TaskTrackerToken},
 };
 use tower::{ServiceBuilder, util::MapRequestLayer};
@@ -208,8 +208,8 @@ async fn accept(listener: TcpListener, router: Router, stop: CancellationToken) 
             Ok((stream, peer)) => {
                 // Signals are small and must not wait for each other.
                 let _ = stream.set_nodelay(true);
-                let from = Connection { peer, is_secure: false };
-                let stream = Tracked { stream, _token: open.token() };
+                let from = Connection { peer, is_secure: false, hangup: CancellationToken::new() };
+                let stream = Tracked::new(stream, &from, open.token());
                 open.spawn(serve_connection(stream, from, router.clone(), stop.clone()));
             }
             Err(error) => tell_and_rest(&error).await,
@@ -233,8 +233,9 @@ async fn accept_internal(
                 let token = open.token();
                 open.spawn(async move {
                     if let Some(ends) = internal_socket::whose(&mut stream, &context.metrics).await {
-                        let from = Connection { peer: ends.client, is_secure: true };
-                        let stream = Tracked { stream, _token: token };
+                        let hangup = CancellationToken::new();
+                        let from = Connection { peer: ends.client, is_secure: true, hangup };
+                        let stream = Tracked::new(stream, &from, token);
                         serve_connection(stream, from, router, stop).await;
                     }
                 });
@@ -264,9 +265,10 @@ async fn serve_connection(
     router: Router,
     stop: CancellationToken,
 ) {
+    let peer = from.peer;
     let service = ServiceBuilder::new()
         .layer(MapRequestLayer::new(move |mut request: hyper::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(from);
+            request.extensions_mut().insert(from.clone());
             request
         }))
         .service(router);
@@ -285,14 +287,24 @@ async fn serve_connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%error, peer = %from.peer, "connection ended");
+        tracing::debug!(%error, %peer, "connection ended");
     }
 }
 
-/// A stream that counts as open until it is dropped, whoever owns it by then.
+/// A stream that counts as open until it is dropped, whoever owns it by then, and that ends when it is hung up: the
+/// library closes a client's namespace, but never the WebSocket below it.
 struct Tracked<S> {
     stream: S,
+    hangup: CancellationToken,
+    hung_up: Pin<Box<WaitForCancellationFutureOwned>>,
     _token: TaskTrackerToken,
+}
+
+impl<S> Tracked<S> {
+    fn new(stream: S, from: &Connection, token: TaskTrackerToken) -> Self {
+        let hung_up = Box::pin(from.hangup.clone().cancelled_owned());
+        Self { stream, hangup: from.hangup.clone(), hung_up, _token: token }
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
@@ -301,6 +313,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tracked<S> {
         context: &mut TaskContext<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.hung_up.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, into)
     }
 }
@@ -311,6 +326,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<S> {
         context: &mut TaskContext<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.hangup.is_cancelled() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

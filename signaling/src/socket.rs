@@ -18,8 +18,10 @@ use turnpike_config::Config;
 use turnpike_matching::Id;
 
 use crate::{
+    client_address::ClientAddress,
     contract::{Ack, ClientEvent, Connect, ErrorCode, MAX_MESSAGE_BYTES},
-    hub::{Hub, Outlet},
+    http::Connection,
+    hub::{Attached, Hub, Outlet},
     metrics::Metrics,
 };
 
@@ -33,6 +35,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 const OUT_BUFFER: usize = 256;
 /// Events of one client that wait for their turn; then it is cut off.
 const INBOX: usize = 128;
+/// A client that is cut off reads its last words within this time.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A client that sends nonsense so often is cut off.
 const STRIKES: u32 = 3;
 
@@ -41,6 +45,15 @@ struct Received {
     name: String,
     payload: Option<Value>,
     ack: AckSender,
+}
+
+/// How a socket's part in its session ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Another socket may go on with the session.
+    Lost,
+    /// Nobody waits for it any more.
+    Over,
 }
 
 /// What every socket needs.
@@ -67,8 +80,8 @@ pub(crate) fn layer(config: &Config, hub: Arc<Hub>, metrics: Arc<Metrics>) -> (S
     let (layer, io) = builder.build_layer();
     let service = Arc::new(Service { hub, metrics });
     let greeter = Arc::clone(&service);
-    let connect = move |socket: SocketRef| {
-        greeter.connected(socket);
+    let connect = move |socket: SocketRef, auth: TryData<Value>| {
+        greeter.connected(socket, auth.0.ok());
         std::future::ready(())
     };
     let doorkeeper = move |auth: TryData<Value>| {
@@ -83,7 +96,10 @@ impl Service {
     /// Checks the auth object of CONNECT.
     fn admit(&self, auth: Option<Value>) -> Result<(), ErrorCode> {
         let admitted = match auth.map(serde_json::from_value::<Connect>) {
-            Some(Ok(Connect { v: VERSION, .. })) if self.hub.is_draining() => Err(ErrorCode::Draining),
+            // Who is in a call goes on with it to its end.
+            Some(Ok(Connect { v: VERSION, resume: None, .. })) if self.hub.is_draining() => {
+                Err(ErrorCode::Draining)
+            }
             Some(Ok(Connect { v: VERSION, .. })) => Ok(()),
             Some(Ok(_)) => Err(ErrorCode::UnsupportedVersion),
             Some(Err(_)) | None => Err(ErrorCode::BadRequest),
@@ -91,10 +107,19 @@ impl Service {
         admitted.inspect_err(|code| self.refused(*code))
     }
 
-    fn connected(self: &Arc<Self>, socket: SocketRef) {
+    fn connected(self: &Arc<Self>, socket: SocketRef, auth: Option<Value>) {
         let (closed, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let (inbox, received) = mpsc::channel(INBOX);
-        let Ok(id) = self.hub.enter(Outlet::new(socket.clone(), cut_off.clone())) else {
+        let resume = auth.and_then(|auth| serde_json::from_value::<Connect>(auth).ok()?.resume);
+        let extensions = &socket.req_parts().extensions;
+        let (Some(ClientAddress(source)), Some(connection)) =
+            (extensions.get().copied(), extensions.get::<Connection>().cloned())
+        else {
+            let _ = socket.disconnect();
+            return;
+        };
+        let outlet = Outlet::new(socket.clone(), cut_off.clone());
+        let Ok(attached) = self.hub.connect(outlet, resume, source) else {
             self.refused(ErrorCode::Draining);
             let _ = socket.disconnect();
             return;
@@ -119,38 +144,56 @@ impl Service {
         });
         let service = Arc::clone(self);
         tokio::spawn(async move {
-            let owned = service.own(id, received, closed, &cut_off);
-            if cut_off.run_until_cancelled(owned).await.is_none() {
+            let owned = service.own(attached, received, closed, &cut_off);
+            let end = cut_off.run_until_cancelled(owned).await;
+            if end != Some(End::Lost) {
                 // A socket that has closed already is closed.
                 let _ = socket.disconnect();
             }
-            service.hub.exit(id);
+            match end {
+                Some(End::Over) => service.hub.exit(attached),
+                Some(End::Lost) | None => service.hub.detach(attached),
+            }
             gauge.dec();
+            if end != Some(End::Lost) {
+                tokio::time::sleep(LAST_WORDS).await;
+                connection.hangup.cancel();
+            }
         });
     }
 
     /// Takes the events of one session in their order, those included that came before its socket closed.
     async fn own(
         &self,
-        id: Id,
+        attached: Attached,
         mut received: mpsc::Receiver<Received>,
         closed: CancellationToken,
         cut_off: &CancellationToken,
-    ) {
-        let mut strikes = 0;
+    ) -> End {
+        let (mut strikes, mut goodbye) = (0, false);
         loop {
             let next = tokio::select! {
                 biased;
                 next = received.recv() => next,
                 () = closed.cancelled() => received.try_recv().ok(),
             };
-            let Some(Received { name, payload, ack }) = next else { return };
-            let answer = self.take(id, &name, payload);
+            let Some(Received { name, payload, ack }) = next else {
+                return if goodbye { End::Over } else { End::Lost };
+            };
+            // Once another socket has taken over, what this one brought is brought again.
+            if cut_off.is_cancelled() {
+                return End::Lost;
+            }
+            let answer = self.take(attached.id, &name, payload);
+            goodbye = answer.ok && name == "bye";
             if answer.code == Some(ErrorCode::BadRequest) {
                 strikes += 1;
             }
-            if ack.send(&answer).is_err() || strikes == STRIKES {
+            if ack.send(&answer).is_err() && !closed.is_cancelled() {
                 cut_off.cancel();
+            }
+            if strikes == STRIKES {
+                return End::Over;
             }
         }
     }

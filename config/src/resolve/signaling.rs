@@ -52,6 +52,8 @@ pub(super) fn resolve(
             3 * SECOND,
             SECOND..=60 * SECOND,
         ),
+        resume_for: c.duration("signaling.resume_for", raw.resume_for, 30 * SECOND, SECOND..=600 * SECOND),
+        pair_grace: c.duration("signaling.pair_grace", raw.pair_grace, 15 * SECOND, SECOND..=600 * SECOND),
         rematch_after: c.duration(
             "signaling.rematch_after",
             raw.rematch_after,

@@ -63,6 +63,7 @@ fn every_key_reaches_its_value() {
     assert_eq!((signaling.max_sockets, signaling.max_sockets_per_ip), (100, 10));
     let waits = [signaling.widen_after, signaling.accept_within, signaling.rematch_after];
     assert_eq!(waits.map(|wait| wait.as_secs()), [2, 5, 0]);
+    assert_eq!([signaling.resume_for, signaling.pair_grace].map(|wait| wait.as_secs()), [20, 10]);
 
     assert_eq!(config.ice.stun_urls, ["stun:a.example.org"]);
     assert_eq!(config.ice.turn_urls, ["turn:b.example.org?transport=udp"]);

@@ -96,9 +96,21 @@ export interface Limits {
   nextBurst: number;
 }
 
+/** The auth object of CONNECT. */
+export interface ConnectAuth {
+  v: 1;
+  /** Goes on with a session whose socket was lost. */
+  resume?: { id: Id; lastSeq: number };
+  client?: string;
+}
+
 export interface Hello {
   seq: number;
   session: Id;
+  /** Names this session in the CONNECT of another socket. */
+  resume: Id;
+  /** Seconds that this session lives without a socket. */
+  resumeTtl: number;
   /** Bearer of `GET /v1/ice`. */
   token: Id;
   /** STUN only: TURN credentials are minted for a pair. */
@@ -106,6 +118,17 @@ export interface Hello {
   limits: Limits;
   online: number;
   node: string;
+}
+
+/** The session goes on; what was missed follows. */
+export interface SessionResumed {
+  /** Not counted: that of the last event which the client has told of. */
+  seq: number;
+  /** What this session is, once what was missed is known. */
+  state: "idle" | "waiting" | "offered" | "active";
+  pair?: Id;
+  /** The `seq` of the last signal that was taken, 0 before the first. */
+  lastClientSeq: number;
 }
 
 export interface QueueState {
@@ -132,6 +155,15 @@ export interface MatchStart {
   pair: Id;
 }
 
+/** The partner's socket is lost, or back; media needs none. */
+export interface PeerState {
+  seq: number;
+  pair: Id;
+  state: "reconnecting" | "back";
+  /** How long the pair waits for it. */
+  graceMs: number;
+}
+
 export interface MatchEnded {
   seq: number;
   pair: Id;
@@ -148,10 +180,12 @@ export interface Notice {
 
 export interface ServerEvents {
   hello: Hello;
+  "session.resumed": SessionResumed;
   "queue.state": QueueState;
   "match.found": MatchFound;
   "match.start": MatchStart;
   signal: Signal;
+  "peer.state": PeerState;
   "match.ended": MatchEnded;
   notice: Notice;
 }
@@ -208,7 +242,6 @@ export type ProblemCode =
   | "too_many_sockets"
   | "origin_not_allowed"
   | "relay_unavailable"
-  | "draining"
   | "internal";
 
 /** RFC 9457. */

@@ -13,6 +13,7 @@ export class SignalOutbox {
   #nextSeq = 1;
   #inFlight = 0;
   #stalledMs: number | undefined;
+  #paused = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(transmit: (signal: Signal) => Promise<Outcome>) {
@@ -22,7 +23,22 @@ export class SignalOutbox {
   push(pair: Id, body: SignalBody): void {
     const signal: Signal = { pair, seq: this.#nextSeq++, ...body };
     this.#untaken.push(signal);
-    if (this.#stalledMs === undefined) void this.#send(signal);
+    if (this.#stalledMs === undefined && !this.#paused) void this.#send(signal);
+  }
+
+  /** There is no socket to send by. */
+  pause(): void {
+    clearTimeout(this.#timer);
+    this.#paused = true;
+  }
+
+  /** Sends what the server has not taken, which knows the signals up to `lastTaken`. */
+  resume(lastTaken: number): void {
+    clearTimeout(this.#timer);
+    this.#untaken = this.#untaken.filter(({ seq }) => seq > lastTaken);
+    this.#inFlight = 0;
+    this.#paused = false;
+    this.#sendAgain();
   }
 
   /** Starts over for a new session. */
@@ -32,6 +48,7 @@ export class SignalOutbox {
     this.#nextSeq = 1;
     this.#inFlight = 0;
     this.#stalledMs = undefined;
+    this.#paused = false;
   }
 
   async #send(signal: Signal): Promise<void> {
@@ -45,7 +62,7 @@ export class SignalOutbox {
     } else {
       session.splice(session.indexOf(signal), 1);
     }
-    if (this.#stalledMs !== undefined && this.#inFlight === 0) {
+    if (this.#stalledMs !== undefined && this.#inFlight === 0 && !this.#paused) {
       this.#timer = setTimeout(() => {
         this.#sendAgain();
       }, this.#stalledMs);

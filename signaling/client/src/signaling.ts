@@ -3,13 +3,16 @@ import { io, type Socket } from "socket.io-client";
 import type {
   Acks,
   ClientEvents,
+  ConnectAuth,
   ErrorCode,
   Hello,
   Id,
   ServerEvents,
+  SessionResumed,
   SignalBody,
 } from "./contract.ts";
 import { Emitter } from "./emitter.ts";
+import { onNetworkChange } from "./network.ts";
 import { SignalOutbox } from "./signal-outbox.ts";
 
 export interface SignalingOptions {
@@ -19,11 +22,11 @@ export interface SignalingOptions {
   path?: string;
 }
 
-/** The server's answer, or that none came: the socket closed or it took too long. */
+/** The server's answer, or that none came: the session has ended before. */
 export type Answer<E extends keyof ClientEvents> = Acks[E] | typeof UNANSWERED;
 
 export interface SignalingEvents extends ServerEvents {
-  /** A live socket closed; the session and its pair are gone on the server. */
+  /** A live socket closed. `session.resumed` follows where the session goes on, else `hello`. */
   down: undefined;
   /** An attempt to connect failed; another follows. */
   unreachable: undefined;
@@ -36,66 +39,99 @@ const OUTDATED: ErrorCode = "unsupported_version";
 const ANSWER_WITHIN_MS = 5000;
 /** How long the socket stays open for the answer to `bye`, so that the close does not overtake it. */
 const GOODBYE_MS = 500;
-const RETRY_MS = { after: 1000, spread: 2000 };
+/** When to try again after the server closed the socket: spread, since it closes many at once. */
+const RETRY_MS = { new: { after: 1000, spread: 2000 }, resume: { after: 200, spread: 1800 } };
 
-/** The socket to the server: typed events in order, an answer to every request, reconnects. */
+/** The socket to the server: typed events in order, an answer to every request, and one session over many sockets. */
 export class Signaling extends Emitter<SignalingEvents> {
   readonly #options: SignalingOptions;
   readonly #outbox = new SignalOutbox((signal) => this.#ask("signal", signal));
   #socket: Socket | undefined;
   #hello: Hello | undefined;
+  /** The socket is open, and the server knows whose it is. */
+  #live = false;
   #lastSeq = 0;
+  /** Counts the sockets that were live. */
+  #sockets = 0;
+  #awaitsSocket: (() => void)[] = [];
   #retry: ReturnType<typeof setTimeout> | undefined;
+  #offNetwork: (() => void) | undefined;
 
   constructor(options: SignalingOptions) {
     super();
     this.#options = options;
   }
 
-  /** The session, once the server has greeted. */
+  /** The session, once the server has greeted; it may be without a socket for a while. */
   get session(): Hello | undefined {
     return this.#hello;
+  }
+
+  /** Whether the session has a socket now. */
+  get live(): boolean {
+    return this.#live;
   }
 
   /** Opens the socket and keeps it open until `close`. */
   connect(): void {
     if (this.#socket !== undefined) return;
-    if (typeof window !== "undefined") window.addEventListener("online", this.#online);
+    this.#offNetwork = onNetworkChange({
+      online: () => {
+        if (!this.#live) this.reconnect();
+      },
+      changed: () => {
+        this.reconnect();
+      },
+    });
     this.#socket = this.#newSocket();
     this.#socket.connect();
   }
 
-  /** Says goodbye and closes the socket; `connect` opens another. */
+  /** Says goodbye, which ends the session, and closes the socket; `connect` opens another. */
   close(): void {
-    if (typeof window !== "undefined") window.removeEventListener("online", this.#online);
+    this.#offNetwork?.();
     clearTimeout(this.#retry);
     const socket = this.#socket;
-    const greeted = this.#hello !== undefined;
+    const greeted = this.#live;
     this.#socket = undefined;
-    this.#forget();
+    this.#hello = undefined;
+    this.#live = false;
+    this.#lastSeq = 0;
+    this.#outbox.reset();
+    this.#socketCame();
     socket?.off().offAny();
     if (greeted) socket?.timeout(GOODBYE_MS).emit("bye", {}, () => socket.disconnect());
     else socket?.disconnect();
   }
 
-  /** Leaves this session for a new one at once. */
+  /** Goes on by another socket at once. */
   reconnect(): void {
+    // `connect` alone does nothing while socket.io waits for its next attempt.
     this.#socket?.disconnect();
     this.#socket?.connect();
   }
 
-  /** Sends an event and resolves with the answer; waits and asks again while `rate_limited`. */
+  /** Sends an event and resolves with the answer: asks again while `rate_limited`, and by the next socket of the session. */
   async request<E extends Exclude<keyof ClientEvents, "signal">>(
     event: E,
     payload: ClientEvents[E],
   ): Promise<Answer<E>> {
     const session = this.#hello;
-    for (;;) {
+    while (session !== undefined && session === this.#hello) {
+      const asked = this.#live ? this.#sockets : undefined;
       const answer = await this.#ask(event, payload);
-      if (answer.ok || answer.code !== "rate_limited") return answer;
-      await new Promise((resolve) => setTimeout(resolve, answer.retryAfterMs ?? 1000));
-      if (session !== this.#hello) return UNANSWERED;
+      if (answer.ok || !(answer.code === "rate_limited" || answer.code === "unanswered")) {
+        return answer;
+      }
+      if (answer.code === "rate_limited") {
+        await pause(answer.retryAfterMs ?? 1000);
+      } else if (session === this.#hello) {
+        // A socket that brings no answer is dead, whatever it seems.
+        if (this.#live && asked === this.#sockets) this.reconnect();
+        if (!this.#live) await new Promise<void>((came) => this.#awaitsSocket.push(came));
+      }
     }
+    return UNANSWERED;
   }
 
   /** Sends one step of the negotiation, in order and exactly once within the session. */
@@ -104,7 +140,7 @@ export class Signaling extends Emitter<SignalingEvents> {
   }
 
   async #ask<E extends keyof ClientEvents>(event: E, payload: ClientEvents[E]): Promise<Answer<E>> {
-    if (this.#socket === undefined || this.#hello === undefined) return UNANSWERED;
+    if (this.#socket === undefined || !this.#live) return UNANSWERED;
     const asking = this.#socket.timeout(ANSWER_WITHIN_MS).emitWithAck(event, payload);
     return (asking as Promise<Acks[E]>).catch(() => UNANSWERED);
   }
@@ -113,7 +149,9 @@ export class Signaling extends Emitter<SignalingEvents> {
     const socket = io(this.#options.url, {
       path: this.#options.path ?? "/socket.io",
       transports: ["websocket"],
-      auth: { v: 1 },
+      auth: (tell) => {
+        tell(this.#auth());
+      },
       autoConnect: false,
       forceNew: true,
       reconnectionDelay: 500,
@@ -132,22 +170,46 @@ export class Signaling extends Emitter<SignalingEvents> {
     return socket;
   }
 
+  #auth(): ConnectAuth {
+    const session = this.#hello;
+    if (session === undefined) return { v: 1 };
+    return { v: 1, resume: { id: session.resume, lastSeq: this.#lastSeq } };
+  }
+
   #received(event: keyof ServerEvents, payload: ServerEvents[keyof ServerEvents]): void {
-    if (event === "hello") {
-      this.#hello = payload as Hello;
-    } else if (payload.seq <= this.#lastSeq) {
-      return;
-    } else if (payload.seq !== this.#lastSeq + 1) {
+    if (event === "hello") this.#greeted(payload as Hello);
+    else if (event === "session.resumed") this.#resumed(payload as SessionResumed);
+    else if (payload.seq <= this.#lastSeq) return;
+    else if (payload.seq !== this.#lastSeq + 1) {
       this.reconnect();
       return;
-    }
-    this.#lastSeq = payload.seq;
+    } else this.#lastSeq = payload.seq;
     this.emit(event, payload);
   }
 
+  #greeted(hello: Hello): void {
+    this.#hello = hello;
+    this.#lastSeq = hello.seq;
+    this.#live = true;
+    this.#outbox.reset();
+    this.#socketCame();
+  }
+
+  #resumed({ lastClientSeq }: SessionResumed): void {
+    this.#live = true;
+    this.#outbox.resume(lastClientSeq);
+    this.#socketCame();
+  }
+
+  #socketCame(): void {
+    this.#sockets += 1;
+    for (const came of this.#awaitsSocket.splice(0)) came();
+  }
+
   #dropped(reason: string): void {
-    const live = this.#hello !== undefined;
-    this.#forget();
+    const live = this.#live;
+    this.#live = false;
+    this.#outbox.pause();
     if (live) this.emit("down", undefined);
     if (reason === "io server disconnect") this.#connectLater();
   }
@@ -162,22 +224,13 @@ export class Signaling extends Emitter<SignalingEvents> {
     if (!triesAgain) this.#connectLater();
   }
 
-  #forget(): void {
-    this.#hello = undefined;
-    this.#lastSeq = 0;
-    this.#outbox.reset();
-  }
-
   #connectLater(): void {
+    const { after, spread } = this.#hello === undefined ? RETRY_MS.new : RETRY_MS.resume;
     clearTimeout(this.#retry);
-    this.#retry = setTimeout(
-      () => this.#socket?.connect(),
-      RETRY_MS.after + Math.random() * RETRY_MS.spread,
-    );
+    this.#retry = setTimeout(() => this.#socket?.connect(), after + Math.random() * spread);
   }
+}
 
-  /** `connect` alone does nothing while socket.io waits for its next attempt. */
-  readonly #online = (): void => {
-    if (this.#socket?.connected !== true) this.reconnect();
-  };
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -5,8 +5,8 @@ import type { Path } from "./path.ts";
 /**
  * Where a session is.
  *
- * `starting`: camera and server; `connecting`: a partner is found; `reconnecting`: the way to the server or to the
- * partner is lost for now; `ended`: waits for `next`; `error`: see `failure`.
+ * `starting`: camera and server; `connecting`: a partner is found; `reconnecting`: the way to the partner, or to the
+ * server while there is no call, is lost for now; `ended`: waits for `next`; `error`: see `failure`.
  */
 export type Phase =
   "idle" | "starting" | "waiting" | "connecting" | "connected" | "reconnecting" | "ended" | "error";
@@ -30,6 +30,10 @@ export interface Snapshot {
   readonly live: boolean;
   readonly failure: Failure | undefined;
   readonly news: News | undefined;
+  /** The socket to the server is lost for now; a call goes on without. */
+  readonly serverAway: boolean;
+  /** The partner has lost its socket for now; the call goes on without. */
+  readonly partnerAway: boolean;
   readonly pair: Id | undefined;
   /** Interests that both named. */
   readonly common: readonly string[];

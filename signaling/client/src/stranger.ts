@@ -1,5 +1,5 @@
 import { Call } from "./call.ts";
-import type { Id, MatchEnded, MatchFound, Notice, Privacy } from "./contract.ts";
+import type { Id, MatchEnded, MatchFound, Notice, Privacy, SessionResumed } from "./contract.ts";
 import { MediaUnavailable } from "./media.ts";
 import { OwnMedia, stopTracks } from "./own-media.ts";
 import { Signaling, type SignalingOptions } from "./signaling.ts";
@@ -44,6 +44,7 @@ export class Stranger {
   #failure: Failure | undefined;
   #news: News | undefined;
   #call: Call | undefined;
+  #partnerAway = false;
   #startedAt = 0;
   #firstFrameMs: number | undefined;
   #drained: ReturnType<typeof setTimeout> | undefined;
@@ -53,6 +54,14 @@ export class Stranger {
     this.#signaling = signaling;
     signaling.on("hello", () => {
       this.#greet();
+    });
+    signaling.on("session.resumed", ({ state }) => {
+      this.#resumed(state);
+    });
+    signaling.on("peer.state", ({ pair, state }) => {
+      if (this.#callOf(pair) === undefined) return;
+      this.#partnerAway = state === "reconnecting";
+      this.#publish();
     });
     signaling.on("down", () => {
       this.#publish();
@@ -174,6 +183,13 @@ export class Stranger {
     this.#publish();
   }
 
+  /** What was missed is told behind this. */
+  #resumed(state: SessionResumed["state"]): void {
+    if (this.#news === "draining") this.#news = undefined;
+    if (state === "idle") void this.#join();
+    this.#publish();
+  }
+
   #unreachable(): void {
     if (!this.#greeted) this.#failure = "server_unreachable";
     this.#publish();
@@ -186,7 +202,6 @@ export class Stranger {
     if (!searching || session === undefined) return;
     const answer = await this.#signaling.request("queue.join", this.#queueJoin());
     if (answer.ok || session !== this.#signaling.session) return;
-    if (answer.code === "unanswered") this.#signaling.reconnect();
     if (answer.code === "draining" && this.#drained === undefined) {
       this.#comeBack(DRAINED_MS.after + Math.random() * DRAINED_MS.spread);
     }
@@ -285,6 +300,7 @@ export class Stranger {
   }
 
   #hangUp(): void {
+    this.#partnerAway = false;
     this.#call?.close();
     this.#call = undefined;
   }
@@ -293,7 +309,7 @@ export class Stranger {
     if (this.#failure !== undefined) return "error";
     if (!this.#live) return "idle";
     if (this.#ended) return "ended";
-    if (this.#signaling.session === undefined && this.#greeted) return "reconnecting";
+    if (this.#serverAway() && this.#call?.state !== "connected") return "reconnecting";
     switch (this.#call?.state) {
       case undefined:
       case "failed":
@@ -305,6 +321,10 @@ export class Stranger {
     }
   }
 
+  #serverAway(): boolean {
+    return this.#live && this.#greeted && !this.#signaling.live;
+  }
+
   #look(): Snapshot {
     const call = this.#call;
     return {
@@ -312,6 +332,8 @@ export class Stranger {
       live: this.#live,
       failure: this.#failure,
       news: this.#news,
+      serverAway: this.#serverAway(),
+      partnerAway: this.#partnerAway,
       pair: call?.pair,
       common: call?.common ?? [],
       path: call?.path,

@@ -5,6 +5,7 @@ import type {
   Candidate,
   CandidateType,
   ClientEvents,
+  ConnectAuth,
   ConnectedStats,
   ErrorCode,
   FailedStats,
@@ -15,14 +16,16 @@ import type {
   MatchFound,
   MatchStart,
   Notice,
+  PeerState,
   Problem,
   ProblemCode,
   QueueJoin,
   QueueState,
   Refused,
   ServerEvents,
+  SessionResumed,
 } from "../src/contract.ts";
-import { fixtures, schema, validator } from "./support/schema.ts";
+import { connects, fixtures, schema, validator } from "./support/schema.ts";
 
 const TABLES = { client: "ClientEvents", server: "ServerEvents", ack: "Acks", rest: "Rest" };
 
@@ -36,6 +39,16 @@ describe.each(Object.entries(TABLES))("the fixtures of %s", (folder, table) => {
 
   it.each(files)("agree with the schema: $event", ({ event, valid, invalid }) => {
     const validate = validator(table, event);
+    expect(valid.filter(({ payload }) => !validate(payload))).toEqual([]);
+    expect(invalid.filter(({ payload }) => validate(payload))).toEqual([]);
+  });
+});
+
+describe("the auth objects of CONNECT", () => {
+  const { valid, invalid } = connects();
+
+  it("agree with the schema", () => {
+    const validate = validator("ConnectAuth", "");
     expect(valid.filter(({ payload }) => !validate(payload))).toEqual([]);
     expect(invalid.filter(({ payload }) => validate(payload))).toEqual([]);
   });
@@ -93,6 +106,8 @@ const OBJECTS: [string, Record<string, string>][] = [
     members<Hello>({
       seq: "!",
       session: "!",
+      resume: "!",
+      resumeTtl: "!",
       token: "!",
       ice: "!",
       limits: "!",
@@ -113,6 +128,13 @@ const OBJECTS: [string, Record<string, string>][] = [
       deadlineMs: "!",
     }),
   ],
+  ["ConnectAuth", members<ConnectAuth>({ v: "!", resume: "?", client: "?" })],
+  ["Resume", members<NonNullable<ConnectAuth["resume"]>>({ id: "!", lastSeq: "!" })],
+  [
+    "SessionResumed",
+    members<SessionResumed>({ seq: "!", state: "!", pair: "?", lastClientSeq: "!" }),
+  ],
+  ["PeerState", members<PeerState>({ seq: "!", pair: "!", state: "!", graceMs: "!" })],
   ["MatchStart", members<MatchStart>({ seq: "!", pair: "!" })],
   ["MatchEnded", members<MatchEnded>({ seq: "!", pair: "!", reason: "!", state: "!" })],
   ["Notice", members<Notice>({ seq: "!", kind: "!", reconnectInMs: "!" })],
@@ -153,10 +175,12 @@ describe("the types", () => {
     };
     const server: Record<keyof ServerEvents, true> = {
       hello: true,
+      "session.resumed": true,
       "queue.state": true,
       "match.found": true,
       "match.start": true,
       signal: true,
+      "peer.state": true,
       "match.ended": true,
       notice: true,
     };
@@ -191,7 +215,6 @@ describe("the types", () => {
       too_many_sockets: true,
       origin_not_allowed: true,
       relay_unavailable: true,
-      draining: true,
       internal: true,
     };
     const reasons: Record<MatchEnded["reason"], true> = {

@@ -19,7 +19,7 @@ describe("a session", () => {
 
   it("hands every event of the contract on", async () => {
     for (const { event, valid } of fixtures("server")) {
-      if (event === "hello") continue;
+      if (event === "hello" || event === "session.resumed") continue;
       for (const { payload } of valid) {
         const name = event as keyof ServerEvents;
         const next = once(signaling, name);
@@ -41,11 +41,12 @@ describe("a session", () => {
     expect(started).toEqual([PAIR]);
   });
 
-  it("begins a new session when an event is missing", async () => {
+  it("asks for an event that is missing by another socket", async () => {
     server.skipSeq(1);
     server.send("match.start", { pair: PAIR });
     await once(signaling, "down");
-    await server.greeted(2);
+    await server.until(() => server.resumes === 1);
+    expect(server.sessions).toBe(1);
   });
 
   it("asks again after the time that the server names", async () => {
@@ -56,7 +57,34 @@ describe("a session", () => {
     expect(asked).toBe(2);
   });
 
-  it("does not wait for the answer of a server that went away", async () => {
+  it("goes on by another socket and hears what it missed, once and in order", async () => {
+    const heard: number[] = [];
+    signaling.on("queue.state", ({ seq }) => heard.push(seq));
+    const state = { state: "waiting", since: 1, widened: false } as const;
+    server.send("queue.state", state);
+    server.cut();
+    await once(signaling, "down");
+    expect([signaling.live, signaling.session !== undefined]).toEqual([false, true]);
+    for (let i = 0; i < 3; i += 1) server.send("queue.state", state);
+    const resumed = await once(signaling, "session.resumed");
+    expect(resumed).toMatchObject({ state: "idle", lastClientSeq: 0 });
+    expect(signaling.live).toBe(true);
+    await server.until(() => heard.length === 4);
+    expect(heard).toEqual([2, 3, 4, 5]);
+    expect(server.sessions).toBe(1);
+  });
+
+  it("asks by the next socket what the one before brought no answer to", async () => {
+    server.answers["match.accept"] = () => undefined;
+    const answer = signaling.request("match.accept", { pair: PAIR });
+    await server.got("match.accept");
+    delete server.answers["match.accept"];
+    server.cut();
+    expect(await answer).toEqual({ ok: true });
+    expect(server.all("match.accept")).toHaveLength(2);
+  });
+
+  it("does not ask a new session what the one before was asked", async () => {
     server.answers["queue.join"] = () => undefined;
     const answer = signaling.request("queue.join", {
       mode: "video",
@@ -64,15 +92,30 @@ describe("a session", () => {
       privacy: "all",
     });
     await server.got("queue.join");
+    server.forgetful = true;
     server.cut();
     expect(await answer).toEqual({ ok: false, code: "unanswered" });
+    expect([server.sessions, server.all("queue.join").length]).toEqual([2, 1]);
+  });
+
+  it("leaves a socket that brings no answer for another", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"], shouldAdvanceTime: true });
+    onTestFinished(() => {
+      vi.useRealTimers();
+    });
+    server.answers["match.accept"] = () => undefined;
+    const answer = signaling.request("match.accept", { pair: PAIR });
+    await server.got("match.accept");
+    delete server.answers["match.accept"];
+    vi.advanceTimersByTime(5000);
+    expect(await answer).toEqual({ ok: true });
+    expect(server.resumes).toBe(1);
   });
 
   it("comes back by itself after the server closed the socket", async () => {
     vi.spyOn(Math, "random").mockReturnValue(0);
     server.disconnect();
-    await once(signaling, "down");
-    await server.greeted(2);
+    await once(signaling, "session.resumed");
   });
 
   it("is over on the server before the socket closes, and another can begin meanwhile", async () => {
@@ -125,11 +168,27 @@ describe("a session", () => {
       expect(server.all("signal")).toHaveLength(2);
     });
 
+    it("again by the next socket, but not those that were taken", async () => {
+      let deaf = false;
+      server.answers.signal = () => (deaf ? undefined : { ok: true });
+      signaling.signal(PAIR, END);
+      await server.got("signal");
+      deaf = true;
+      signaling.signal(PAIR, END);
+      await server.got("signal", 2);
+      server.cut();
+      await once(signaling, "down");
+      signaling.signal(PAIR, END);
+      deaf = false;
+      await server.got("signal", 4);
+      expect(server.all("signal").map(({ seq }) => seq)).toEqual([1, 2, 2, 3]);
+    });
+
     it("from one again in a new session", async () => {
       signaling.signal(PAIR, END);
       await server.got("signal");
+      server.forgetful = true;
       server.cut();
-      await once(signaling, "down");
       await once(signaling, "hello");
       signaling.signal(PAIR, END);
       expect(await server.got("signal", 2)).toMatchObject({ seq: 1 });
@@ -157,6 +216,19 @@ describe("a server that cannot be reached", () => {
     browser.dispatchEvent(new Event("online"));
     expect(await greeting).toMatchObject(fixture("hello"));
     expect(back.sessions).toBe(1);
+  });
+
+  it("is reached by another socket when the network is another one", async () => {
+    const connection = Object.assign(new EventTarget(), { type: "cellular" });
+    const browser = Object.assign(new EventTarget(), { navigator: { connection } });
+    vi.stubGlobal("window", browser);
+    const server = await ScriptedServer.listen();
+    const signaling = await connected(server);
+    connection.dispatchEvent(new Event("change"));
+    connection.type = "wifi";
+    connection.dispatchEvent(new Event("change"));
+    await once(signaling, "session.resumed");
+    expect(server.resumes).toBe(1);
   });
 
   it("is not tried again when it speaks another version", async () => {

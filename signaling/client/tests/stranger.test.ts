@@ -282,10 +282,52 @@ describe("what goes wrong", () => {
     await shows({ phase: "waiting", failure: undefined });
   });
 
-  it("a lost socket is shown, and the new session looks for a partner", async () => {
+  it("a lost socket is told while the call goes on, and the session with it", async () => {
     const pc = await inCall();
+    server.resumed = { state: "active", pair: FOUND.pair };
+    server.cut();
+    await shows({ phase: "connected", serverAway: true, pair: FOUND.pair });
+    await shows({ phase: "connected", serverAway: false, pair: FOUND.pair });
+    expect(pc.connectionState).toBe("connected");
+    expect([server.sessions, server.resumes]).toEqual([1, 1]);
+  });
+
+  it("a socket that is lost while connecting brings the negotiation to its end", async () => {
+    const pc = await matched();
+    server.resumed = { state: "active", pair: FOUND.pair };
     server.cut();
     await shows({ phase: "reconnecting", pair: FOUND.pair });
+    server.send("signal", { pair: FOUND.pair, ...offer });
+    expect(await server.got("signal")).toMatchObject({ seq: 1, description: { type: "answer" } });
+    expect(pc.remoteDescription).toMatchObject({ type: "offer" });
+  });
+
+  it("a partner without a socket is told until it is back", async () => {
+    await inCall();
+    const peer = { pair: FOUND.pair, graceMs: 15_000 };
+    server.send("peer.state", { ...peer, state: "reconnecting" });
+    await shows({ phase: "connected", partnerAway: true });
+    server.send("peer.state", { ...peer, state: "back" });
+    await shows({ phase: "connected", partnerAway: false });
+    server.send("peer.state", { ...peer, pair: OTHER_PAIR, state: "reconnecting" });
+    server.send("peer.state", { ...peer, state: "reconnecting" });
+    server.send("match.ended", { pair: FOUND.pair, reason: "lost", state: "idle" });
+    await shows({ phase: "waiting", partnerAway: false, news: "partner_lost" });
+  });
+
+  it("what ended while the socket was lost is told, and another partner is looked for", async () => {
+    await inCall();
+    server.cut();
+    await shows({ serverAway: true });
+    server.send("match.ended", { pair: FOUND.pair, reason: "next", state: "idle" });
+    await server.got("queue.join", 2);
+    await shows({ phase: "waiting", news: "partner_next", pair: undefined, serverAway: false });
+  });
+
+  it("a session that is gone is lost with its call, and the new one looks for a partner", async () => {
+    const pc = await inCall();
+    server.forgetful = true;
+    server.cut();
     await server.got("queue.join", 2);
     await shows({ phase: "waiting", news: "partner_lost", pair: undefined });
     expect(pc.connectionState).toBe("closed");
@@ -308,7 +350,7 @@ describe("what goes wrong", () => {
     expect(server.sessions).toBe(1);
     server.send("notice", { kind: "draining", reconnectInMs: 10 });
     delete server.answers["queue.join"];
-    await server.greeted(2);
+    await server.until(() => server.resumes === 1);
     await server.got("queue.join", 3);
     await shows({ phase: "waiting", news: undefined });
   });

@@ -148,6 +148,8 @@ enum State {
         widened: bool,
         retry_at: Option<Duration>,
     },
+    /// Waits, but cannot be reached.
+    Away,
     Paired(Id),
 }
 
@@ -171,6 +173,8 @@ pub struct Matching {
     sessions: HashMap<Id, Session>,
     queue: Queue,
     pairs: HashMap<Id, Pair>,
+    /// Pairs in which both have accepted.
+    started: usize,
     timers: Timers,
     events: VecDeque<Event>,
     turns: u64,
@@ -185,6 +189,7 @@ impl Matching {
             sessions: HashMap::new(),
             queue: Queue::default(),
             pairs: HashMap::new(),
+            started: 0,
             timers: Timers::default(),
             events: VecDeque::new(),
             turns: 0,
@@ -221,12 +226,43 @@ impl Matching {
         match entry.state {
             State::Paired(_) => return Err(Refused::WrongState),
             State::Waiting { .. } => self.unqueue(session),
+            State::Away => {}
             State::Idle => entry.place = None,
         }
         self.session(session).wishes = Some(wishes);
         self.enqueue(now, session);
         self.look_for_partner(now, session, next_pair);
         Ok(())
+    }
+
+    /// A session cannot be reached for now: who waits keeps its place but is found by nobody, an offer is lost, and a pair
+    /// that has started goes on.
+    pub fn away(&mut self, now: Duration, session: Id, next_pair: &mut impl FnMut() -> Id) {
+        match self.sessions.get(&session).map(|s| s.state) {
+            Some(State::Waiting { .. }) => {
+                self.unqueue(session);
+                self.session(session).state = State::Away;
+            }
+            Some(State::Paired(pair)) if !self.pairs[&pair].started() => {
+                self.end(now, pair, session, Ended::Lost, false, next_pair);
+            }
+            Some(State::Paired(_) | State::Idle | State::Away) | None => {}
+        }
+    }
+
+    /// A session can be reached again: who waited is at its place again.
+    pub fn back(&mut self, now: Duration, session: Id, next_pair: &mut impl FnMut() -> Id) {
+        if self.sessions.get(&session).is_some_and(|s| s.state == State::Away) {
+            self.enqueue(now, session);
+            self.look_for_partner(now, session, next_pair);
+        }
+    }
+
+    /// A session that has been away for too long loses its pair; it stays, idle.
+    pub fn lose(&mut self, now: Duration, session: Id, next_pair: &mut impl FnMut() -> Id) {
+        if let Some(State::Paired(pair)) = self.sessions.get(&session).map(|s| s.state) {
+            self.end(now, pair, session, Ended::Lost, false, next_pair);
+        }
     }
 
     /// Leaves whatever the session is in.
@@ -284,6 +320,7 @@ impl Matching {
         offered.side_mut(session).accepted = true;
         if !before && offered.started() {
             let (sides, deadline) = (offered.sides(), offered.deadline);
+            self.started += 1;
             self.timers.cancel(deadline, Timer::Deadline(pair));
             self.events.extend(sides.map(|side| Event::Started { session: side.session, pair }));
             for side in sides {
@@ -296,7 +333,8 @@ impl Matching {
     /// From now on nobody is paired; those in a pair go on, those who wait leave the queue.
     pub fn drain(&mut self) {
         self.draining = true;
-        let waiting = |session: &&Id| matches!(self.sessions[*session].state, State::Waiting { .. });
+        let waiting =
+            |session: &&Id| matches!(self.sessions[*session].state, State::Waiting { .. } | State::Away);
         for session in self.sessions.keys().filter(waiting).copied().collect::<Vec<_>>() {
             self.unqueue(session);
             self.session(session).state = State::Idle;
@@ -354,8 +392,7 @@ impl Matching {
 
     /// Pairs in which both have accepted, and those that are still offered.
     pub fn pairs(&self) -> (usize, usize) {
-        let started = self.pairs.values().filter(|pair| pair.started()).count();
-        (started, self.pairs.len() - started)
+        (self.started, self.pairs.len() - self.started)
     }
 
     /// Puts a session into the queue, at the place it has or at the end.
@@ -476,6 +513,10 @@ impl Matching {
                 self.session(session).state = State::Idle;
                 Left::Queue
             }
+            Some(State::Away) => {
+                self.session(session).state = State::Idle;
+                Left::Queue
+            }
             Some(State::Paired(pair)) => {
                 self.end(now, pair, session, reason, false, next_pair);
                 Left::Pair
@@ -496,27 +537,34 @@ impl Matching {
     ) {
         let started = self.pairs[&pair].started();
         self.session(by).place = None;
-        self.dissolve(now, pair, reason, |side| match side.session == by {
+        let back = self.dissolve(now, pair, reason, |side| match side.session == by {
             true => by_waits,
             false => !started,
         });
-        self.requeued(now, pair, next_pair);
+        self.requeue(now, back, next_pair);
     }
 
     fn expire(&mut self, now: Duration, pair: Id, next_pair: &mut impl FnMut() -> Id) {
         if self.pairs.get(&pair).is_some_and(|pair| !pair.started()) {
-            self.dissolve(now, pair, Ended::Expired, |side| side.accepted);
-            self.requeued(now, pair, next_pair);
+            let back = self.dissolve(now, pair, Ended::Expired, |side| side.accepted);
+            self.requeue(now, back, next_pair);
         }
     }
 
-    /// Takes a pair apart, exactly once; both are told, the one that waits again last.
-    fn dissolve(&mut self, now: Duration, id: Id, reason: Ended, waits: impl Fn(Side) -> bool) {
+    /// Takes a pair apart, exactly once, and tells both; who is to wait again.
+    fn dissolve(
+        &mut self,
+        now: Duration,
+        id: Id,
+        reason: Ended,
+        waits: impl Fn(Side) -> bool,
+    ) -> [Option<Id>; 2] {
         let pair = self.pairs.remove(&id).expect("a pair in hand is there");
         self.timers.cancel(pair.deadline, Timer::Deadline(id));
+        self.started -= usize::from(pair.started());
         let until = now + self.rules.rematch_after;
         let [one, other] = pair.sides();
-        for (side, partner) in [(one, other), (other, one)] {
+        [(one, other), (other, one)].map(|(side, partner)| {
             let waiting = waits(side) && !self.draining;
             let session = self.session(side.session);
             session.recent.remember(partner.session, until);
@@ -528,18 +576,17 @@ impl Matching {
                 started: pair.started(),
                 waiting,
             });
-        }
+            waiting.then_some(side.session)
+        })
     }
 
-    /// Those who wait again after the end of this pair enter the queue, the longest waiter first.
-    fn requeued(&mut self, now: Duration, ended: Id, next_pair: &mut impl FnMut() -> Id) {
-        let back = self.events.iter().filter_map(|event| match event {
-            Event::Ended { session, pair, waiting: true, .. } if *pair == ended => Some(*session),
-            _ => None,
+    /// Those who wait again after the end of their pair enter the queue, the longest waiter first.
+    fn requeue(&mut self, now: Duration, mut back: [Option<Id>; 2], next_pair: &mut impl FnMut() -> Id) {
+        back.sort_by_key(|id| {
+            let place = id.and_then(|id| self.sessions[&id].place);
+            place.unwrap_or(Place { since: now, turn: u64::MAX })
         });
-        let mut back: Vec<Id> = back.collect();
-        back.sort_by_key(|id| self.sessions[id].place.unwrap_or(Place { since: now, turn: u64::MAX }));
-        for id in back {
+        for id in back.into_iter().flatten() {
             self.enqueue(now, id);
             self.look_for_partner(now, id, next_pair);
         }

@@ -73,9 +73,32 @@ impl ClientEvent {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Connect {
     pub(crate) v: u64,
+    #[serde(default)]
+    pub(crate) resume: Option<Resume>,
     #[serde(default, deserialize_with = "short_text::<64, _>")]
     #[expect(dead_code, reason = "read for its length: what clients call themselves is not kept")]
     pub(crate) client: Option<String>,
+}
+
+/// The session that a socket goes on with, and the last event of it that the client has.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(from = "WireResume")]
+pub(crate) struct Resume {
+    pub(crate) id: Id,
+    pub(crate) last_seq: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct WireResume {
+    id: WireId,
+    last_seq: SafeInteger,
+}
+
+impl From<WireResume> for Resume {
+    fn from(wire: WireResume) -> Self {
+        Self { id: wire.id.0, last_seq: wire.last_seq.0 }
+    }
 }
 
 #[derive(Debug, Deserialize)]

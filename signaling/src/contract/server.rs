@@ -20,6 +20,10 @@ pub(crate) enum ServerEvent {
         #[serde(serialize_with = "display")]
         session: Id,
         #[serde(serialize_with = "display")]
+        resume: Id,
+        /// Seconds that a session lives without a socket.
+        resume_ttl: u64,
+        #[serde(serialize_with = "display")]
         token: Id,
         ice: Ice,
         limits: Limits,
@@ -59,6 +63,19 @@ pub(crate) enum ServerEvent {
         reason: EndReason,
         state: &'static str,
     },
+    PeerState {
+        #[serde(serialize_with = "display")]
+        pair: Id,
+        state: PeerPresence,
+        grace_ms: u64,
+    },
+    /// Not counted: its `seq` is that of the last event which the client has told of.
+    SessionResumed {
+        state: SessionState,
+        #[serde(serialize_with = "display_some", skip_serializing_if = "Option::is_none")]
+        pair: Option<Id>,
+        last_client_seq: u64,
+    },
     Notice {
         kind: &'static str,
         reconnect_in_ms: u64,
@@ -67,8 +84,17 @@ pub(crate) enum ServerEvent {
 
 impl ServerEvent {
     /// Every name, for metrics.
-    pub(crate) const NAMES: &'static [&'static str] =
-        &["hello", "queue.state", "match.found", "match.start", "signal", "match.ended", "notice"];
+    pub(crate) const NAMES: &'static [&'static str] = &[
+        "hello",
+        "session.resumed",
+        "queue.state",
+        "match.found",
+        "match.start",
+        "signal",
+        "peer.state",
+        "match.ended",
+        "notice",
+    ];
 
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -77,10 +103,30 @@ impl ServerEvent {
             Self::MatchFound { .. } => "match.found",
             Self::MatchStart { .. } => "match.start",
             Self::Signal { .. } => "signal",
+            Self::PeerState { .. } => "peer.state",
+            Self::SessionResumed { .. } => "session.resumed",
             Self::MatchEnded { .. } => "match.ended",
             Self::Notice { .. } => "notice",
         }
     }
+}
+
+/// Whether a partner has a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PeerPresence {
+    Reconnecting,
+    Back,
+}
+
+/// Where a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SessionState {
+    Idle,
+    Waiting,
+    Offered,
+    Active,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -203,6 +249,13 @@ impl From<Result<(), turnpike_matching::Refused>> for Ack {
 
 fn display<S: Serializer>(id: &Id, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(id)
+}
+
+fn display_some<S: Serializer>(id: &Option<Id>, serializer: S) -> Result<S::Ok, S::Error> {
+    match id {
+        Some(id) => display(id, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 fn role_name<S: Serializer>(role: &Role, serializer: S) -> Result<S::Ok, S::Error> {

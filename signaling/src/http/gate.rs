@@ -8,6 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     Context,
@@ -16,24 +17,26 @@ use super::{
 use crate::client_address::client_address;
 
 /// The connection that a request came by.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Connection {
     /// The address of its other end.
     pub(crate) peer: SocketAddr,
     /// It is one over HTTPS, whatever a request says.
     pub(crate) is_secure: bool,
+    /// Cancelled to close it.
+    pub(crate) hangup: CancellationToken,
 }
 
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
 pub(super) async fn guard(State(context): State<Arc<Context>>, mut request: Request, next: Next) -> Response {
-    let Some(connection) = request.extensions().get::<Connection>().copied() else {
+    let Some(connection) = request.extensions().get::<Connection>().cloned() else {
         return Problem::new(Code::Internal, "the connection has no address").into_response();
     };
     let client = client_address(connection.peer, request.headers(), &context.trusted_proxies);
     request.extensions_mut().insert(client);
     if is_socket(&context, request.uri())
-        && let Err(problem) = admit(&context, &mut request, connection, client.0)
+        && let Err(problem) = admit(&context, &mut request, &connection, client.0)
     {
         return problem.into_response();
     }
@@ -48,7 +51,7 @@ fn is_socket(context: &Context, uri: &Uri) -> bool {
 fn admit(
     context: &Context,
     request: &mut Request,
-    connection: Connection,
+    connection: &Connection,
     client: std::net::IpAddr,
 ) -> Result<(), Problem> {
     let headers = request.headers();
@@ -65,9 +68,6 @@ fn admit(
     let begins = !request.uri().query().unwrap_or_default().split('&').any(|pair| pair.starts_with("sid="));
     if !begins {
         return Ok(());
-    }
-    if context.hub.is_draining() {
-        return Err(Problem::new(Code::Draining, "this node is shutting down").retry_after(RETRY_AFTER));
     }
     let place = context.connections.enter(client).ok_or_else(|| {
         let detail = "too many sockets are open from this address or on this node; close some and try again";

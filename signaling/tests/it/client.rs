@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 use turnpike_signaling::Signaling;
 
-use crate::session::{Client, SOON};
+use crate::session::{Client, Lost, SOON};
 
 pub const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
 pub const KEY: &str = "an-api-key-of-thirty-two-bytes-or-more";
@@ -89,6 +89,11 @@ impl Server {
 
     pub async fn connect(&self) -> Client {
         Client::connect(&self.address).await
+    }
+
+    /// Another socket goes on with a session.
+    pub async fn resume(&self, lost: &Lost) -> (Client, Value) {
+        Client::take_over(&self.address, lost).await
     }
 }
 

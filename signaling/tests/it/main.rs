@@ -4,6 +4,7 @@
 
 mod client;
 mod internal;
+mod resume;
 mod session;
 
 use serde_json::{Value, json};
@@ -106,7 +107,7 @@ async fn next_ends_the_pair_for_both_and_meets_who_waits() {
 }
 
 #[tokio::test]
-async fn who_does_not_accept_is_out_and_a_closed_socket_is_lost() {
+async fn who_does_not_accept_is_out() {
     let server = Server::start().await;
     let (mut a, mut b) = (server.connect().await, server.connect().await);
     a.ask("queue.join", join()).await;
@@ -116,10 +117,6 @@ async fn who_does_not_accept_is_out_and_a_closed_socket_is_lost() {
     let (to_a, to_b) = (a.event("match.ended").await, b.event("match.ended").await);
     assert_eq!((&to_a["reason"], &to_a["state"]), (&json!("expired"), &json!("waiting")));
     assert_eq!(to_b["state"], "idle");
-    drop(a);
-    let (c, mut d, _) = pair(&server).await;
-    drop(c);
-    assert_eq!(d.event("match.ended").await["reason"], "lost");
 }
 
 #[tokio::test]
@@ -141,6 +138,20 @@ async fn every_fixture_of_the_contract_is_taken_or_refused_as_it_says() {
         }
     }
     assert!(seen > 50, "{seen}");
+}
+
+#[tokio::test]
+async fn every_auth_object_of_the_contract_is_taken_or_refused_as_it_says() {
+    let server = Server::start().await;
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/contract/fixtures/connect.json");
+    let cases: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    for (kind, answer) in [("valid", "40{\"sid\":"), ("invalid", "44{\"message\":\"bad_request\"")] {
+        for case in cases[kind].as_array().unwrap() {
+            let mut client = Client::open(&server.address, &case["payload"]).await;
+            let first = client.first().await;
+            assert!(first.starts_with(answer), "{}: {first}", case["name"]);
+        }
+    }
 }
 
 #[tokio::test]

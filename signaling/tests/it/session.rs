@@ -14,30 +14,71 @@ pub struct Client {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
     pub session: String,
     pub token: String,
-    last_seq: u64,
+    pub resume: String,
+    pub last_seq: u64,
     next_ack: u64,
     events: VecDeque<(String, Value)>,
+}
+
+/// What a client knows of a session whose socket is gone.
+#[derive(Clone)]
+pub struct Lost {
+    pub session: String,
+    pub resume: String,
+    pub last_seq: u64,
 }
 
 impl Client {
     /// Connects to a server and is greeted.
     pub async fn connect(address: &str) -> Self {
+        let mut client = Self::open(address, &json!({"v": 1})).await;
+        let hello = client.event("hello").await;
+        assert_eq!(hello["ice"]["iceServers"].as_array().unwrap().len(), 1, "STUN only");
+        client.greeted(&hello);
+        client
+    }
+
+    /// A socket that says this in its CONNECT.
+    pub async fn open(address: &str, auth: &Value) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
         let (stream, _) = connect_async(url).await.unwrap();
         let mut client = Self {
             stream,
             session: String::new(),
             token: String::new(),
+            resume: String::new(),
             last_seq: 0,
             next_ack: 0,
             events: VecDeque::new(),
         };
-        client.write(r#"40{"v":1}"#.to_owned()).await;
-        let hello = client.event("hello").await;
-        assert_eq!(hello["ice"]["iceServers"].as_array().unwrap().len(), 1, "STUN only");
-        client.session = hello["session"].as_str().unwrap().to_owned();
-        client.token = hello["token"].as_str().unwrap().to_owned();
+        client.write(format!("40{auth}")).await;
         client
+    }
+
+    /// Goes on with a session by another socket; what the server said of it.
+    pub async fn take_over(address: &str, before: &Lost) -> (Self, Value) {
+        let resume = json!({"v": 1, "resume": {"id": before.resume, "lastSeq": before.last_seq}});
+        let mut client = Self::open(address, &resume).await;
+        client.last_seq = before.last_seq;
+        client.session.clone_from(&before.session);
+        client.resume.clone_from(&before.resume);
+        let resumed = client.event("session.resumed").await;
+        (client, resumed)
+    }
+
+    /// The socket is closed without a word; what is needed to go on.
+    pub fn lose(self) -> Lost {
+        self.state()
+    }
+
+    pub fn state(&self) -> Lost {
+        Lost { session: self.session.clone(), resume: self.resume.clone(), last_seq: self.last_seq }
+    }
+
+    pub fn greeted(&mut self, hello: &Value) {
+        self.session = hello["session"].as_str().unwrap().to_owned();
+        self.token = hello["token"].as_str().unwrap().to_owned();
+        self.resume = hello["resume"].as_str().unwrap().to_owned();
     }
 
     /// Sends an event without waiting for its answer.
@@ -71,8 +112,32 @@ impl Client {
         }
     }
 
+    /// The next event, whatever it is.
+    pub async fn next(&mut self) -> (String, Value) {
+        while self.events.is_empty() {
+            self.read().await;
+        }
+        self.events.pop_front().unwrap()
+    }
+
     async fn write(&mut self, text: String) {
         self.stream.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The first packet of Socket.IO.
+    pub async fn first(&mut self) -> String {
+        loop {
+            let text = self.read().await;
+            if text.starts_with('4') {
+                return text;
+            }
+        }
+    }
+
+    /// Waits until the server has closed the socket.
+    pub async fn closed(mut self) {
+        let closing = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        timeout(SOON, closing).await.expect("the server closes the socket");
     }
 
     /// Reads one message; events are kept, and numbered without a gap.
@@ -84,7 +149,7 @@ impl Client {
         }
         if let Some(event) = text.strip_prefix("42") {
             let (name, payload): (String, Value) = serde_json::from_str(event).unwrap();
-            self.last_seq += 1;
+            self.last_seq += u64::from(name != "session.resumed");
             assert_eq!(payload["seq"], self.last_seq, "{text}");
             self.events.push_back((name, payload));
         }

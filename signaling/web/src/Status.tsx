@@ -12,6 +12,8 @@ export function Status({ session }: { session: Snapshot }) {
       aria-live="polite"
       data-testid="status"
       data-state={session.phase}
+      data-server={session.serverAway ? "away" : "here"}
+      data-peer={session.partnerAway ? "reconnecting" : "here"}
     >
       <strong>{title}</strong>
       {advice !== undefined && <span> {advice}</span>}

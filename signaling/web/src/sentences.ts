@@ -59,6 +59,15 @@ const NEWS: Record<News, Sentence> = {
   },
 };
 
+const SERVER_AWAY: Sentence = {
+  title: "The connection to the server was lost.",
+  advice: "Your call goes on. Trying to get it back…",
+};
+const PARTNER_AWAY: Sentence = {
+  title: "Your partner lost the connection to the server.",
+  advice: "The call goes on while they come back.",
+};
+
 /** The one thing to say now. */
 export function sentenceOf(snapshot: Snapshot): Sentence {
   const { phase, failure, news } = snapshot;
@@ -78,6 +87,8 @@ export function sentenceOf(snapshot: Snapshot): Sentence {
         ? { title: "Found someone. Connecting…", advice: "Without the relay, which is away." }
         : { title: "Found someone. Connecting…" };
     case "connected":
+      if (snapshot.serverAway) return SERVER_AWAY;
+      if (snapshot.partnerAway) return PARTNER_AWAY;
       return news === undefined ? { title: "You are connected. Say hello!" } : NEWS[news];
     case "reconnecting":
       return news === "draining"

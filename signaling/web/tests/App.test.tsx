@@ -55,6 +55,17 @@ describe("the status", () => {
     expect(status().dataset.state).toBe(phase);
   });
 
+  it("says whose way to the server is lost while a call goes on", () => {
+    const { session } = open({ ...IN_CALL, partnerAway: true });
+    expect(status().textContent).toMatch(/Your partner lost.*goes on/);
+    expect(status().dataset).toMatchObject({ state: "connected", peer: "reconnecting" });
+    act(() => {
+      session.show({ serverAway: true });
+    });
+    expect(status().textContent).toMatch(/connection to the server was lost.*Your call goes on/);
+    expect(status().dataset).toMatchObject({ state: "connected", server: "away" });
+  });
+
   it("is announced, and names what both care for", () => {
     open({ ...IN_CALL, common: ["music", "film"] });
     expect(status()).toBe(screen.getByRole("status"));

@@ -8,6 +8,8 @@ const IDLE: Snapshot = {
   live: false,
   failure: undefined,
   news: undefined,
+  serverAway: false,
+  partnerAway: false,
   pair: undefined,
   common: [],
   path: undefined,

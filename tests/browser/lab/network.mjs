@@ -73,7 +73,14 @@ export class Network {
       const { expr } = nftables.find(({ rule }) => rule?.comment === "refused").rule;
       return expr.find(({ counter }) => counter !== undefined).counter.packets;
     };
-    return { address: uplink, chromium, refused, enter: (program, ...args) => enter(lan, program, ...args) };
+    /** From now on the router refuses new TCP connections to a port, or lets nothing of it through; returns what ends that. */
+    const obstruct = (rules) => {
+      this.#nft(router, `table ip obstacle {\n chain forward { type filter hook forward priority -10; ${rules}; }\n}`);
+      return () => this.#in(router, "nft", "delete", "table", "ip", "obstacle");
+    };
+    const refuseNew = (port) => obstruct(`tcp dport ${port} ct state new reject with tcp reset`);
+    const cut = (port) => obstruct(`tcp dport ${port} reject with tcp reset; tcp sport ${port} drop`);
+    return { address: uplink, chromium, refused, refuseNew, cut, enter: (program, ...args) => enter(lan, program, ...args) };
   }
 
   /** What starts a program in the server's namespace. */

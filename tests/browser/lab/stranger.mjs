@@ -24,7 +24,7 @@ export class Stranger {
   errors = [];
 
   /** Opens the page in a browser with further arguments and variables. */
-  static async arrive(home, { page: address = PAGE, args = [], env = {} } = {}) {
+  static async arrive(home, { page: address = PAGE, args = [], env = {}, route = () => {} } = {}) {
     const stranger = new Stranger();
     stranger.home = home;
     stranger.browser = await chromium.launch({
@@ -41,6 +41,28 @@ export class Stranger {
     });
     await page.addInitScript(() => {
       globalThis.connections = [];
+      globalThis.sockets = [];
+      globalThis.cameras = [];
+      globalThis.loseSocketAt = () => false;
+      globalThis.WebSocket = class extends globalThis.WebSocket {
+        constructor(...args) {
+          super(...args);
+          globalThis.sockets.push(this);
+        }
+        send(data) {
+          if (globalThis.loseSocketAt(data)) this.close();
+          else super.send(data);
+        }
+      };
+      const devices = globalThis.navigator.mediaDevices;
+      const open = devices?.getUserMedia.bind(devices);
+      if (open !== undefined) {
+        devices.getUserMedia = async (wanted) => {
+          const stream = await open(wanted);
+          globalThis.cameras.push(stream);
+          return stream;
+        };
+      }
       globalThis.RTCPeerConnection = class extends globalThis.RTCPeerConnection {
         constructor(...args) {
           super(...args);
@@ -48,6 +70,7 @@ export class Stranger {
         }
       };
     });
+    await route(page);
     await page.goto(address);
     await page.getByRole("button", { name: "Start" }).waitFor();
     return stranger;

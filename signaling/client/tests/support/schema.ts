@@ -40,6 +40,10 @@ export function fixtures(folder: string): (Fixtures & { event: string })[] {
   }));
 }
 
+export function connects(): Fixtures {
+  return read("fixtures/connect.json") as Fixtures;
+}
+
 /** The first valid fixture of a server event, or the one of that name. */
 export function fixture<E extends keyof ServerEvents>(event: E, name?: string): ServerEvents[E] {
   const { valid } = read(`fixtures/server/${event}.json`) as Fixtures;

@@ -4,7 +4,14 @@ import type { AddressInfo } from "node:net";
 import { Server, type Socket } from "socket.io";
 import { onTestFinished } from "vitest";
 
-import type { Acks, ClientEvents, ServerEvents } from "../../src/contract.ts";
+import type {
+  Acks,
+  ClientEvents,
+  ConnectAuth,
+  ServerEvents,
+  SessionResumed,
+  Signal,
+} from "../../src/contract.ts";
 import { fixture, mustMatch } from "./schema.ts";
 
 export interface Sent {
@@ -25,11 +32,20 @@ export class ScriptedServer {
   /** Refuses the next connections with this code. */
   refuse: string | undefined;
   sessions = 0;
+  /** Sockets that went on with a session. */
+  resumes = 0;
+  /** Knows no session but the ones to come, as after a crash. */
+  forgetful = false;
+  /** What a session is said to be that goes on. */
+  resumed: Omit<SessionResumed, "seq" | "lastClientSeq"> = { state: "idle" };
   /** Sockets that are open now. */
   open = 0;
   #io: Server;
   #socket: Socket | undefined;
   #seq = 0;
+  /** All events of the session. */
+  #events: { event: string; payload: { seq: number } }[] = [];
+  #lastClientSeq = 0;
   #changed = new Set<() => void>();
   readonly port: number;
 
@@ -66,7 +82,8 @@ export class ScriptedServer {
   send<E extends keyof ServerEvents>(event: E, payload: WithoutSeq<ServerEvents[E]>): void {
     const numbered = { ...payload, seq: ++this.#seq };
     mustMatch("ServerEvents", event, numbered);
-    this.#socket?.emit(event, numbered);
+    this.#events.push({ event, payload: numbered });
+    if (this.#socket?.connected) this.#socket.emit(event, numbered);
   }
 
   /** Skips numbers, or goes back: what a broken server would do. */
@@ -113,22 +130,45 @@ export class ScriptedServer {
   }
 
   #accept(socket: Socket): void {
+    const auth = socket.handshake.auth as ConnectAuth;
+    const before = this.#socket;
     this.#socket = socket;
-    this.#seq = 0;
     this.#check(() => {
-      mustMatch("ConnectAuth", "", socket.handshake.auth);
+      mustMatch("ConnectAuth", "", auth);
     });
     socket.onAny((event: keyof ClientEvents, payload: unknown, ack?: Acknowledge) => {
       this.#take(event, payload as never, ack);
     });
-    this.send("hello", fixture("hello"));
+    if (auth.resume === undefined || this.forgetful) this.#greet();
+    else this.#resume(auth.resume);
+    before?.disconnect(true);
     socket.on("disconnect", () => {
       this.open -= 1;
       this.#notify();
     });
     this.open += 1;
-    this.sessions += 1;
     this.#notify();
+  }
+
+  #greet(): void {
+    this.forgetful = false;
+    this.#seq = this.#lastClientSeq = 0;
+    this.#events = [];
+    this.sessions += 1;
+    this.send("hello", fixture("hello"));
+  }
+
+  #resume({ id, lastSeq }: { id: string; lastSeq: number }): void {
+    this.resumes += 1;
+    this.#check(() => {
+      if (id !== fixture("hello").resume) throw new Error(`no session ${id}`);
+    });
+    const resumed = { ...this.resumed, seq: lastSeq, lastClientSeq: this.#lastClientSeq };
+    mustMatch("ServerEvents", "session.resumed", resumed);
+    this.#socket?.emit("session.resumed", resumed);
+    for (const { event, payload } of this.#events) {
+      if (payload.seq > lastSeq) this.#socket?.emit(event, payload);
+    }
   }
 
   #take(event: keyof ClientEvents, payload: never, ack?: Acknowledge): void {
@@ -138,6 +178,9 @@ export class ScriptedServer {
     });
     this.received.push({ event, payload });
     const answer = event in this.answers ? this.answers[event]?.(payload) : defaultAnswer(event);
+    if (event === "signal" && (answer as { ok: boolean } | undefined)?.ok) {
+      this.#lastClientSeq = Math.max(this.#lastClientSeq, (payload as Signal).seq);
+    }
     if (answer !== undefined) {
       this.#check(() => {
         mustMatch("Acks", event, answer);

@@ -214,3 +214,44 @@ fn someone_new_behind_many_who_were_met_lately_is_seen() {
     assert!(partner == Some(id(200)) || met.iter().all(|n| !world.is_waiting(*n)), "{partner:?}");
     assert!(!met.iter().any(|n| partner == Some(id(*n))));
 }
+
+#[test]
+fn who_cannot_be_reached_is_found_by_nobody_and_keeps_its_place() {
+    let mut world = World::new();
+    world.join(1, video(&[]));
+    world.away(1);
+    world.join(2, video(&[]));
+    assert!(world.is_waiting(2), "1 is not there");
+    world.join(3, video(&["only 3"]));
+    world.step(|m, now, mut next| m.leave(now, id(2), &mut next));
+    world.told.insert(id(2), Told::Idle);
+    world.pass(4.0);
+    world.back(1);
+    world.pass(4.0);
+    let Some(Told::Found { role, .. }) = world.told.get(&id(1)) else { panic!("{:?}", world.told) };
+    assert_eq!(*role, Role::Initiator, "its first join counts");
+    assert_eq!(world.pair_of(1), world.pair_of(3));
+}
+
+#[test]
+fn an_offer_ends_with_a_socket_and_a_started_pair_does_not() {
+    let mut world = World::new();
+    world.join(1, video(&[]));
+    world.join(2, video(&[]));
+    world.accept(1);
+    world.away(1);
+    assert_eq!((world.ended(1), world.ended(2)), (Some(Ended::Lost), Some(Ended::Lost)));
+    assert!(world.is_waiting(2), "the live one waits at its place");
+    world.back(1);
+    assert_eq!(world.told[&id(1)], Told::Idle);
+
+    let mut world = World::new();
+    let pair = world.meet(3, 4);
+    world.away(3);
+    world.away(4);
+    assert!(world.matching.membership(id(3)).is_some_and(|member| member.pair == pair && member.started));
+    world.back(3);
+    world.step(|m, now, mut next| m.lose(now, id(4), &mut next));
+    assert_eq!((world.ended(3), world.ended(4)), (Some(Ended::Lost), Some(Ended::Lost)));
+    assert_eq!((&world.told[&id(3)], &world.told[&id(4)]), (&Told::Idle, &Told::Idle));
+}

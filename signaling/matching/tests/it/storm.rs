@@ -23,7 +23,7 @@ fn check(world: &World) {
             Told::Idle => assert_eq!(member, None),
             Told::Waiting { .. } => {
                 assert_eq!(member, None);
-                waiting += 1;
+                waiting += usize::from(!world.away.contains(&id(n)));
             }
             Told::Found { pair, .. } | Told::Started { pair, .. } => {
                 let member = member.expect("who was told of a pair is in it");
@@ -37,6 +37,9 @@ fn check(world: &World) {
         }
     }
     assert_eq!(world.matching.waiting(), waiting, "nobody is lost, nobody waits twice");
+    let started = world.told.values().filter(|told| matches!(told, Told::Started { .. })).count();
+    let found = world.told.values().filter(|told| matches!(told, Told::Found { .. })).count();
+    assert_eq!(world.matching.pairs(), (started / 2, found / 2));
 }
 
 fn random_step(world: &mut World, random: &mut SmallRng) {
@@ -44,7 +47,21 @@ fn random_step(world: &mut World, random: &mut SmallRng) {
     let there = world.told.contains_key(&id(n));
     let pair = there.then(|| world.pair_of(n)).flatten();
     let any = Id::new([0xEE; 16]);
-    match random.random_range(0..12) {
+    if world.away.contains(&id(n)) {
+        match random.random_range(0..4) {
+            0 => {
+                world.step(|m, now, mut next| m.lose(now, id(n), &mut next));
+            }
+            1 => {
+                world.step(|m, now, mut next| m.exit(now, id(n), &mut next));
+                world.told.remove(&id(n));
+                world.away.remove(&id(n));
+            }
+            _ => world.back(n),
+        }
+        return;
+    }
+    match random.random_range(0..14) {
         0..=3 => {
             if !there {
                 world.enter(n);
@@ -74,6 +91,7 @@ fn random_step(world: &mut World, random: &mut SmallRng) {
             world.step(|m, now, mut next| m.exit(now, id(n), &mut next));
             world.told.remove(&id(n));
         }
+        11 | 12 if there => world.away(n),
         _ => world.pass(random.random_range(0.0..4.0)),
     }
 }

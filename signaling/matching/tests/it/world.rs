@@ -1,6 +1,9 @@
 //! A matching in virtual time, with what its events say about everybody.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use turnpike_matching::{Ended, Event, Id, Matching, Mode, Role, Rules, Wishes};
 
@@ -24,6 +27,7 @@ pub struct World {
     pub now: Duration,
     pub told: HashMap<Id, Told>,
     pub log: Vec<Event>,
+    pub away: HashSet<Id>,
     pairs: u64,
 }
 
@@ -42,6 +46,7 @@ impl World {
             now: Duration::from_secs(100),
             told: HashMap::new(),
             log: Vec::new(),
+            away: HashSet::new(),
             pairs: 0,
         }
     }
@@ -84,6 +89,16 @@ impl World {
         self.accept(one);
         self.accept(other);
         self.pair_of(one).unwrap()
+    }
+
+    pub fn away(&mut self, n: u8) {
+        self.step(|m, now, mut next| m.away(now, id(n), &mut next));
+        self.away.insert(id(n));
+    }
+
+    pub fn back(&mut self, n: u8) {
+        self.away.remove(&id(n));
+        self.step(|m, now, mut next| m.back(now, id(n), &mut next));
     }
 
     pub fn pass(&mut self, seconds: f64) {
@@ -134,6 +149,8 @@ impl World {
                 (*session, Told::Idle)
             }
         };
+        let reached = matches!(event, Event::Found { .. } | Event::Started { .. });
+        assert!(!(reached && self.away.contains(&session)), "a ghost: {event:?}");
         self.told.insert(session, next);
         self.log.push(event);
     }
