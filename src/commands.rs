@@ -6,7 +6,10 @@ mod creds;
 mod probe;
 mod relay;
 mod run;
+mod sessions;
 mod signaling;
+mod status;
+mod usage;
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +31,12 @@ enum Command {
     Relay(relay::Arguments),
     /// Serve signaling and the page only
     Signaling(signaling::Arguments),
+    /// Show what the relay is doing
+    Status(status::Arguments),
+    /// List the live allocations, or end one
+    Sessions(sessions::Arguments),
+    /// Show who used how much, from the ledger
+    Usage(usage::Arguments),
     /// Make a TURN credential and a ready iceServers block
     Creds(creds::Arguments),
     /// Try a TURN server, this one or any other, from the first byte to a stream through the relay
@@ -51,6 +60,9 @@ impl Arguments {
             Command::Run(arguments) => run::execute(&arguments),
             Command::Relay(arguments) => relay::execute(&arguments),
             Command::Signaling(arguments) => signaling::execute(&arguments),
+            Command::Status(arguments) => status::execute(&arguments),
+            Command::Sessions(arguments) => sessions::execute(&arguments),
+            Command::Usage(arguments) => usage::execute(&arguments),
             Command::Creds(arguments) => creds::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),
             Command::Config(Config::Check(arguments)) => config_check::execute(&arguments),

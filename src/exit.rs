@@ -1,6 +1,10 @@
-//! How the process ends: 0 in order, 1 a problem found, 2 usage or configuration.
+//! How the process ends: 0 in order, 1 a problem found, 2 usage or configuration, 3 a service that does not answer.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use turnpike_config::ConfigError;
 
@@ -8,6 +12,20 @@ use turnpike_config::ConfigError;
 #[derive(Debug, thiserror::Error)]
 #[error("problems were found")]
 pub(crate) struct Shown;
+
+/// The relay does not answer on its admin socket.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no relay answers on {path} ({source}): start it with `turnpike relay`, look at `systemctl status turnpike-relay`, \
+     or name its configuration with --config",
+    path = path.display()
+)]
+pub(crate) struct Unreachable {
+    /// The socket.
+    pub(crate) path: PathBuf,
+    /// What the system says.
+    pub(crate) source: io::Error,
+}
 
 /// Says on stderr what is wrong, a line for each problem, and chooses the code.
 pub(crate) fn code_of(result: anyhow::Result<()>) -> ExitCode {
@@ -23,6 +41,13 @@ pub(crate) fn code_of(result: anyhow::Result<()>) -> ExitCode {
         }
         return ExitCode::from(2);
     }
+    // Whoever reads the output may have seen enough.
+    if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
     let _ = writeln!(stderr, "turnpike: {error}");
+    if error.is::<Unreachable>() {
+        return ExitCode::from(3);
+    }
     ExitCode::FAILURE
 }

@@ -8,11 +8,14 @@ mod credential;
 mod exit;
 mod logging;
 mod probe;
+mod quantity;
 mod ready;
+mod relay_admin;
 mod screen;
 mod service;
 mod stopping;
 mod supervisor;
+mod table;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _, StdoutLock, Write as _};
 
+use crate::table::Table;
+
 /// How a line turned out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -52,6 +54,29 @@ impl Screen {
         };
         let word = self.painted(colour, &format!("{word:<6}"));
         writeln!(self.out, "{word}{about:<12}{found}")
+    }
+
+    /// Begins anew at the top of a terminal.
+    pub(crate) fn clear(&mut self) -> io::Result<()> {
+        match self.out.is_terminal() {
+            true => write!(self.out, "\x1b[H\x1b[2J"),
+            false => Ok(()),
+        }
+    }
+
+    /// Text as it is, without a line's end of its own.
+    pub(crate) fn text(&mut self, text: &str) -> io::Result<()> {
+        self.out.write_all(text.as_bytes())?;
+        self.out.flush()
+    }
+
+    /// A table, its names standing out.
+    pub(crate) fn table(&mut self, table: &Table) -> io::Result<()> {
+        let mut lines = table.lines().into_iter();
+        if let Some(names) = lines.next() {
+            self.heading(&names)?;
+        }
+        lines.try_for_each(|line| self.line(&line))
     }
 
     fn painted(&self, colour: &str, text: &str) -> String {

@@ -17,6 +17,7 @@ pub(crate) struct File {
     pub(crate) ice: Ice,
     pub(crate) mint: Mint,
     pub(crate) metrics: Metrics,
+    pub(crate) usage: Usage,
     pub(crate) log: Log,
 }
 
@@ -135,6 +136,16 @@ pub(crate) struct Mint {
 pub(crate) struct Metrics {
     pub(crate) relay_listen: Key<String>,
     pub(crate) signaling_listen: Key<String>,
+    pub(crate) tenants: List,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Usage {
+    pub(crate) interim: Key<String>,
+    pub(crate) retention_days: Key<i64>,
+    pub(crate) client_address: Key<String>,
+    pub(crate) user: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

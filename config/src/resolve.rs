@@ -8,6 +8,7 @@ mod observe;
 mod relay;
 mod signaling;
 mod tls;
+mod usage;
 
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,7 @@ pub(crate) fn resolve(
     let ice = ice::resolve(c, file.ice, &node, &relay, tls.as_ref());
     let mint = signaling::mint(c, file.mint);
     let metrics = observe::metrics(c, file.metrics);
+    let usage = usage::resolve(c, file.usage);
     let log = observe::log(c, file.log);
     let problems = checker.into_problems();
     if !problems.is_empty() {
@@ -61,7 +63,7 @@ pub(crate) fn resolve(
     if tls.is_some() && node.domain.is_none() {
         notes.push(Note::TlsWithoutDomain);
     }
-    let config = Config { node, auth, relay, tls, signaling, ice, mint, metrics, log };
+    let config = Config { node, auth, relay, tls, signaling, ice, mint, metrics, usage, log };
     Ok(Resolved { config, secret_file: files.secret, api_keys_file: files.api_keys, notes })
 }
 
@@ -134,7 +136,7 @@ mod tests {
         let lines: Vec<&str> = with_user.lines().collect();
         let headers = (1..).zip(&lines).filter(|(_, line)| line.starts_with('[')).map(|(number, _)| number);
         let headers: Vec<usize> = headers.collect();
-        assert_eq!(headers.len(), 10, "every section and the user");
+        assert_eq!(headers.len(), 11, "every section and the user");
         for number in headers {
             let text = [&lines[..number], &["zzz = 1"], &lines[number..]].concat().join("\n");
             let problem =

@@ -29,6 +29,8 @@ pub struct Config {
     pub mint: Mint,
     /// Where metrics are served.
     pub metrics: Metrics,
+    /// What the ledger keeps, and for how long.
+    pub usage: Usage,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -291,6 +293,43 @@ pub struct Metrics {
     pub relay_listen: Option<SocketAddr>,
     /// Signaling's; off when absent.
     pub signaling_listen: Option<SocketAddr>,
+    /// Leading parts of subjects that are counted apart, sorted.
+    pub tenants: Vec<String>,
+}
+
+/// What the ledger keeps, and for how long.
+#[derive(Debug, Clone)]
+pub struct Usage {
+    /// What a crash loses at most of the counters of live allocations.
+    pub interim: Duration,
+    /// How long the record of an ended allocation is kept. Sums by day are kept for ever.
+    pub retention_days: u32,
+    /// What is kept of a client's address.
+    pub client_address: ClientPrivacy,
+    /// What is kept of a subject.
+    pub user: UserPrivacy,
+}
+
+/// What the ledger keeps of a client's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientPrivacy {
+    /// All of it.
+    Full,
+    /// Its network: /24 of IPv4, /48 of IPv6.
+    Prefix,
+    /// Nothing.
+    None,
+}
+
+/// What the ledger keeps of a subject.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserPrivacy {
+    /// All of it but the parts of its credential and pair.
+    Full,
+    /// A label that is the same for the same subject and tells nothing without this node's key.
+    Hash,
+    /// Nothing.
+    None,
 }
 
 /// What is logged, and how.

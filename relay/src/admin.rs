@@ -12,7 +12,10 @@ use std::{
 
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State, rejection::JsonRejection},
+    extract::{
+        DefaultBodyLimit, Query, State,
+        rejection::{JsonRejection, QueryRejection},
+    },
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -26,10 +29,12 @@ use turnpike_relay_api::{
         Status, UNDRAIN, UNREVOKE, Unrevoked,
     },
     target::Target,
+    usage::{USAGE, UsageQuery},
 };
 
 use crate::{
     StartError,
+    ledger::Unreadable,
     view::{Busy, Leaving, SharedView},
 };
 
@@ -41,6 +46,7 @@ pub(crate) fn router(view: SharedView) -> Router {
     Router::new()
         .route(STATUS, get(status))
         .route(SESSIONS, get(sessions))
+        .route(USAGE, get(usage))
         .route(KILL, post(kill))
         .route(REVOKE, post(revoke))
         .route(UNREVOKE, post(unrevoke))
@@ -114,6 +120,24 @@ async fn sessions(State(view): State<SharedView>) -> Result<Json<Sessions>, Prob
     Ok(Json(view.sessions().await?))
 }
 
+async fn usage(
+    State(view): State<SharedView>,
+    query: Result<Query<UsageQuery>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let Query(query) = query?;
+    let format = query.format;
+    let unreadable = |error: Unreadable| Problem {
+        detail: Some(format!("{}: {error}", view.ledger.file().display())),
+        ..Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "ledger_unreadable",
+            "The usage ledger cannot be read",
+        )
+    };
+    let (kind, text) = view.ledger.usage(query).await.map_err(unreadable)?.into_text(format);
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
 async fn kill(State(view): State<SharedView>, target: Body<Target>) -> Result<Json<Ended>, Problem> {
     let Json(target) = target?;
     let ended = view.end(&target).await?.len() as u64;
@@ -183,6 +207,16 @@ impl From<Busy> for Problem {
 impl From<Leaving> for Problem {
     fn from(_: Leaving) -> Self {
         Self::new(StatusCode::CONFLICT, "leaving", "The relay drains because it is being stopped")
+    }
+}
+
+impl From<QueryRejection> for Problem {
+    fn from(rejection: QueryRejection) -> Self {
+        let detail = Some(rejection.body_text());
+        Self {
+            detail,
+            ..Self::new(rejection.status(), "bad_request", "The query is not what this endpoint takes")
+        }
     }
 }
 

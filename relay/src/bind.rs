@@ -24,6 +24,7 @@ use crate::{
     front_door::{self, FrontDoor, Reception},
     host,
     io::{open_group, open_relay_socket, open_tcp_group},
+    ledger::Ledger,
     lock::StateLock,
     metrics,
     revocations::Revocations,
@@ -108,12 +109,14 @@ impl Relay {
         let opened = opened.map_err(system("a shard cannot wait on its sockets"))?;
         let handles: Vec<_> = opened.iter().map(|(_, handle)| handle.clone()).collect();
         let doorbells: Vec<_> = handles.iter().map(|handle| handle.doorbell()).collect();
+        let ledger = Ledger::start(config, clock)?;
         let any_shard_ended = CancellationToken::new();
         let mut workers = Vec::new();
         for (id, ((sockets, _), rings)) in opened.into_iter().zip(ring::connect(&doorbells)).enumerate() {
             let seed = random().map_err(system("there is no randomness"))?;
-            let (node, core) = (node.clone(), core.clone());
-            let make_shard = move || Shard::new(id, node, Server::new(core, nonce_key, seed), sockets, rings);
+            let (node, core, feed) = (node.clone(), core.clone(), ledger.feed());
+            let make_shard =
+                move || Shard::new(id, node, Server::new(core, nonce_key, seed), sockets, rings, feed);
             let worker = Worker::spawn(id, &any_shard_ended, make_shard);
             workers.push(worker.map_err(system("there is no thread for a shard"))?);
         }
@@ -126,6 +129,7 @@ impl Relay {
         };
         let view = View {
             node,
+            ledger,
             name: config.node.name.clone(),
             udp,
             tcp,

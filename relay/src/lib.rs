@@ -13,6 +13,7 @@ mod failures;
 mod front_door;
 mod host;
 mod io;
+mod ledger;
 mod lock;
 mod metrics;
 mod pulse;

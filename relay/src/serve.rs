@@ -60,6 +60,7 @@ impl Relay {
             outcomes.push(worker.outcome.await);
         }
         self.view.node.failures.tell();
+        self.view.ledger.close().await;
         let mut summary = Summary::default();
         for outcome in outcomes {
             let outcome = outcome.expect("a shard has panicked, as logged above");

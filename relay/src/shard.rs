@@ -39,6 +39,7 @@ use crate::{
     failures::FailureLog,
     front_door::FrontDoor,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token, set_dont_fragment},
+    ledger::Feed,
     revocations::Revocations,
     ring::Rings,
     shared::{RelaySockets, Shared},
@@ -47,7 +48,7 @@ use crate::{
 };
 
 /// How often counters are published and held ports are looked at.
-const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+pub(crate) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// Commands that may wait for a shard.
 const COMMANDS: usize = 64;
 
@@ -195,6 +196,8 @@ pub(crate) struct Shard {
     too_long: Vec<(AllocationKey, SocketAddr)>,
     /// Traffic of released allocations.
     ended: ByClient<Traffic>,
+    /// Where what flowed is kept.
+    feed: Feed,
     now: Now,
     publish_at: Duration,
     stopped: bool,
@@ -209,7 +212,14 @@ struct Relay {
 }
 
 impl Shard {
-    pub(crate) fn new(id: usize, node: Node, server: Server, sockets: Sockets, rings: Rings) -> Self {
+    pub(crate) fn new(
+        id: usize,
+        node: Node,
+        server: Server,
+        sockets: Sockets,
+        rings: Rings,
+        feed: Feed,
+    ) -> Self {
         let Sockets { epoll, listeners, stream_listeners, doorbell, commands } = sockets;
         let now = node.clock.now();
         Self {
@@ -233,6 +243,7 @@ impl Shard {
             closing_addresses: Vec::new(),
             too_long: Vec::new(),
             ended: ByClient::default(),
+            feed,
             now,
             publish_at: now.mono,
             stopped: false,
@@ -404,6 +415,10 @@ impl Shard {
             ..Snapshot::take(&self.server, &self.ended, self.now.mono)
         };
         self.node.board.publish(self.id, snapshot);
+        match self.stopped {
+            false => self.feed.publish(&self.server, self.now),
+            true => self.feed.finish(&self.server, self.now),
+        }
         self.node.failures.add(&self.server.take_auth_failures());
         if self.id == 0 {
             self.node.failures.tell_each_minute(self.now.mono);

@@ -17,6 +17,7 @@ use turnpike_relay_api::{
 };
 
 use crate::{
+    ledger::Ledger,
     shard::{Command, Handle, Holder, Node},
     snapshot::Snapshot,
 };
@@ -31,6 +32,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// One relay as seen from outside its shards.
 pub(crate) struct View {
     pub(crate) node: Node,
+    pub(crate) ledger: Ledger,
     pub(crate) name: String,
     pub(crate) udp: Vec<SocketAddr>,
     pub(crate) tcp: Vec<SocketAddr>,

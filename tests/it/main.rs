@@ -3,11 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
 mod authority;
+mod capture;
 mod certificate;
 mod coturn;
 mod creds;
 mod flood;
 mod http;
+mod ledger;
 mod lines;
 mod metering;
 mod node;

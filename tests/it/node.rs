@@ -123,7 +123,12 @@ impl Site {
 
     /// Starts one service of several.
     pub(crate) fn start_beside(&self, service: &str) -> Service {
-        let (process, log, _) = spawn(self.command(&[service]));
+        self.start_beside_by(self.command(&[service]))
+    }
+
+    /// The same by a command of the test's own.
+    pub(crate) fn start_beside_by(&self, command: Command) -> Service {
+        let (process, log, _) = spawn(command);
         Service { process, _log: log }
     }
 
@@ -233,6 +238,14 @@ impl Node {
 pub(crate) struct Service {
     process: Child,
     _log: Lines,
+}
+
+impl Service {
+    /// Ends it by SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
 }
 
 impl Drop for Service {

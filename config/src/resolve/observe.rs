@@ -5,8 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::{
     Log, LogFormat, Metrics,
     check::{Checker, listener, unless_empty},
-    raw,
+    raw::{self, List},
 };
+
+/// Each is a series of its own in metrics.
+const MAX_TENANTS: usize = 16;
 
 pub(super) fn metrics(c: &mut Checker<'_>, raw: raw::Metrics) -> Metrics {
     let signaling_span = raw.signaling_listen.as_ref().map(toml::Spanned::span);
@@ -19,12 +22,39 @@ pub(super) fn metrics(c: &mut Checker<'_>, raw: raw::Metrics) -> Metrics {
             local(9651),
             unless_empty(listener),
         ),
+        tenants: tenants(c, raw.tenants),
     };
     if metrics.relay_listen.is_some() && metrics.relay_listen == metrics.signaling_listen {
         let refusal = "is the address of `metrics.relay_listen`: give each service its own";
         c.refuse("metrics.signaling_listen", signaling_span.as_ref(), refusal);
     }
     metrics
+}
+
+fn tenants(c: &mut Checker<'_>, raw: List) -> Vec<String> {
+    let span = raw.as_ref().map(toml::Spanned::span);
+    let mut tenants = c.take_list("metrics.tenants", raw, Vec::new(), tenant);
+    tenants.sort();
+    tenants.dedup();
+    if tenants.len() > MAX_TENANTS {
+        let refusal = format!(
+            "holds {} tenants: list at most {MAX_TENANTS}, the others are counted together as \"other\"",
+            tenants.len()
+        );
+        c.refuse("metrics.tenants", span.as_ref(), &refusal);
+    }
+    tenants
+}
+
+/// The part of a subject before its first dot.
+fn tenant(text: &str) -> Result<String, String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    match (1..=32).contains(&text.len()) && text.bytes().all(allowed) && text != "other" {
+        true => Ok(text.to_owned()),
+        false => {
+            Err(format!("holds \"{text}\": write 1 to 32 characters of A-Z a-z 0-9 _ -, and not \"other\""))
+        }
+    }
 }
 
 pub(super) fn log(c: &mut Checker<'_>, raw: raw::Log) -> Log {

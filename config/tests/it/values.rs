@@ -1,6 +1,8 @@
 use std::{path::Path, time::Duration};
 
-use turnpike_config::{IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress};
+use turnpike_config::{
+    ClientPrivacy, IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress, UserPrivacy,
+};
 
 use super::Machine;
 
@@ -72,6 +74,10 @@ fn every_key_reaches_its_value() {
     assert_eq!((mint.anonymous, mint.per_ip_per_minute, mint.per_ip_per_hour), (true, 1, 2));
     assert_eq!(config.metrics.relay_listen, None);
     assert_eq!(config.metrics.signaling_listen, Some("127.0.0.1:9000".parse().unwrap()));
+    assert_eq!(config.metrics.tenants, ["blog", "shop"]);
+    let usage = &config.usage;
+    assert_eq!((usage.interim, usage.retention_days), (Duration::from_secs(2), 7));
+    assert_eq!((usage.client_address, usage.user), (ClientPrivacy::Full, UserPrivacy::None));
     assert_eq!(config.log.level, "warn,turnpike_relay=debug");
     assert_eq!(config.log.format, LogFormat::Json);
 }

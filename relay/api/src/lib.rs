@@ -6,3 +6,4 @@ pub mod admin;
 pub mod credential;
 pub mod proxy;
 pub mod target;
+pub mod usage;

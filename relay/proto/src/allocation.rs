@@ -25,6 +25,12 @@ const ICMP_PER_SECOND: u32 = 10;
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AllocationId(pub(crate) [u8; 16]);
 
+impl From<[u8; 16]> for AllocationId {
+    fn from(id: [u8; 16]) -> Self {
+        Self(id)
+    }
+}
+
 impl fmt::Display for AllocationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&URL_SAFE_NO_PAD.encode(self.0))

@@ -6,6 +6,7 @@ use turnpike_relay_api::admin::Flow;
 
 use crate::{
     front_door::{FrontDoor, Outcome},
+    ledger::{self, Status},
     shared::PortCount,
     snapshot::Snapshot,
     tls::Tls,
@@ -41,6 +42,10 @@ pub(crate) struct Reading {
     draining: bool,
     tls: Option<TlsReading>,
     front_door: Option<FrontDoor>,
+    ledger: ledger::Reading,
+    written: [u64; 3],
+    lost: [u64; 3],
+    last_write: u64,
 }
 
 struct TlsReading {
@@ -285,6 +290,37 @@ pub(crate) static TABLE: &[Row] = &[
         samples: |reading| tally(&reading.total.handshakes),
     },
     Row {
+        name: "turnpike_usage_records_total",
+        kind: Kind::Counter,
+        help: "Records of the usage ledger that were written: start, interim and stop of allocations.",
+        labels: &["status"],
+        samples: |reading| by_status(|status| reading.written[status as usize]),
+    },
+    Row {
+        name: "turnpike_usage_records_dropped_total",
+        kind: Kind::Counter,
+        help: "Records that were due and could not be written. A later interim record or the stop makes good for an \
+               interim one.",
+        labels: &["status"],
+        samples: |reading| by_status(|status| reading.lost[status as usize]),
+    },
+    Row {
+        name: "turnpike_usage_last_flush_timestamp_seconds",
+        kind: Kind::Gauge,
+        help: "When the usage ledger was last written, in Unix time; 0 while it never was.",
+        labels: &[],
+        samples: |reading| one(reading.last_write),
+    },
+    Row {
+        name: "turnpike_relay_billed_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of allocations that count on a bill, by tenant; without configured tenants all of them are other.",
+        labels: &["tenant"],
+        samples: |reading| {
+            reading.ledger.tenants.iter().map(|(tenant, bytes)| (vec![*tenant], *bytes as f64)).collect()
+        },
+    },
+    Row {
         name: "turnpike_draining",
         kind: Kind::Gauge,
         help: "1 while new allocations are refused and live ones served.",
@@ -295,6 +331,7 @@ pub(crate) static TABLE: &[Row] = &[
 
 impl Reading {
     pub(crate) fn take(view: &View) -> Self {
+        let usage = &view.ledger.published;
         let shared = &view.node.shared;
         Self {
             total: view.snapshot(),
@@ -305,6 +342,10 @@ impl Reading {
             draining: view.is_draining(),
             tls: view.node.tls.as_deref().map(TlsReading::of),
             front_door: view.node.front_door.clone(),
+            ledger: usage.reading(),
+            written: Status::ALL.map(|status| usage.written(status)),
+            lost: Status::ALL.map(|status| usage.lost(status)),
+            last_write: usage.last_write(),
         }
     }
 }
@@ -314,6 +355,10 @@ impl TlsReading {
         let (reloaded, reloaded_at) = tls.last_reload();
         Self { not_after: tls.not_after(), reloaded, reloaded_at }
     }
+}
+
+fn by_status(value: impl Fn(Status) -> u64) -> Vec<Sample> {
+    Status::ALL.map(|status| (vec![status.name()], value(status) as f64)).into()
 }
 
 fn one(value: u64) -> Vec<Sample> {

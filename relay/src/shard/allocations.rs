@@ -58,6 +58,7 @@ impl Shard {
             self.disown_stream(allocation);
             if let Some(closed) = self.server.release(allocation) {
                 self.ended.add(closed.five_tuple.transport, &closed.traffic);
+                self.feed.closed(&closed, self.now);
                 log_closed(&closed);
             }
         }
@@ -133,6 +134,7 @@ impl Shard {
             relayed = shown(&advertised),
             "allocation opened"
         );
+        self.feed.opened(allocation, self.now);
         let slot = key.index as usize;
         if self.relays.len() <= slot {
             self.relays.resize_with(slot + 1, || None);

@@ -1,0 +1,73 @@
+use std::{net::SocketAddr, thread, time::Duration};
+
+use clap::Args;
+use turnpike_relay_api::admin::{STATUS, Status};
+
+use super::ConfigFile;
+use crate::{quantity, relay_admin::RelayAdmin, screen::Screen};
+
+/// Show what the relay is doing.
+#[derive(Debug, Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Again every second, until Ctrl-C
+    #[arg(long, conflicts_with = "json")]
+    watch: bool,
+    /// As one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// # Errors
+/// When the relay does not answer.
+pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
+    let relay = RelayAdmin::of(&arguments.config)?;
+    if arguments.json {
+        return Ok(Screen::stdout().line(relay.text(STATUS)?.trim_end())?);
+    }
+    loop {
+        let status = relay.get(STATUS)?;
+        let mut screen = Screen::stdout();
+        if arguments.watch {
+            screen.clear()?;
+        }
+        print(&mut screen, &status)?;
+        if !arguments.watch {
+            return Ok(());
+        }
+        drop(screen);
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+fn print(screen: &mut Screen, status: &Status) -> anyhow::Result<()> {
+    let state = if status.draining { "draining: new allocations are refused" } else { "serving" };
+    screen.heading(&format!("{}: {state}", status.node))?;
+    screen.pair("Version", &format!("{}, up {}", status.version, quantity::span(status.uptime_seconds)))?;
+    let advertised = [&status.advertised_ipv4, &status.advertised_ipv6].into_iter().filter(|a| !a.is_empty());
+    screen.pair("Relays from", &advertised.cloned().collect::<Vec<_>>().join(", "))?;
+    for (name, listeners) in
+        [("UDP", &status.listen_udp), ("TCP", &status.listen_tcp), ("TLS", &status.listen_tls)]
+    {
+        if !listeners.is_empty() {
+            screen.pair(name, &listeners.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", "))?;
+        }
+    }
+    screen.pair(
+        "Allocations",
+        &format!(
+            "{} live of at most {}, {} made since the start",
+            status.allocations, status.allocations_limit, status.allocations_created
+        ),
+    )?;
+    let traffic = &status.traffic;
+    let leg = |into: u64, out: u64| format!("{} in, {} out", quantity::bytes(into), quantity::bytes(out));
+    screen.pair("Clients", &leg(traffic.client_in.bytes, traffic.client_out.bytes))?;
+    screen.pair("Peers", &leg(traffic.peer_in.bytes, traffic.peer_out.bytes))?;
+    screen.pair(
+        "Within",
+        &format!("{} from allocation to allocation", quantity::bytes(traffic.hairpin.bytes)),
+    )?;
+    Ok(())
+}
