@@ -11,6 +11,7 @@ mod probe;
 mod quantity;
 mod ready;
 mod relay_admin;
+mod reloading;
 mod screen;
 mod service;
 mod stopping;

@@ -1,18 +1,26 @@
 //! What every service does around serving: load, log, run, and notice an end that nobody asked for.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, anyhow};
 use tokio::task::JoinHandle;
 use turnpike_config::{Loaded, MissingSecret};
 
-use crate::{commands::ConfigFile, logging, stopping::Stopping};
+use crate::{
+    commands::ConfigFile,
+    logging::{self, Levels},
+    reloading::{Reloading, Services},
+    stopping::Stopping,
+    supervisor,
+};
 
 /// Loads the configuration for a service and starts to log; the secret is made when missing.
 ///
 /// # Errors
 /// Everything that is wrong with the configuration.
-pub(crate) fn load(file: &ConfigFile, this_machine: bool) -> anyhow::Result<Loaded> {
+pub(crate) fn load(file: &ConfigFile, this_machine: bool) -> anyhow::Result<(Loaded, Levels)> {
     let loaded = file.load(MissingSecret::Make, this_machine)?;
-    logging::start(&loaded.config.log)?;
+    let levels = logging::start(&loaded.config.log)?;
     for note in &loaded.notes {
         match note.is_warning() {
             true => tracing::warn!("{note}"),
@@ -23,7 +31,7 @@ pub(crate) fn load(file: &ConfigFile, this_machine: bool) -> anyhow::Result<Load
     let addresses: Vec<String> = node.public_addresses().map(ToString::to_string).collect();
     let addresses = addresses.join(" and ");
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = node.name, "advertising {addresses}");
-    Ok(loaded)
+    Ok((loaded, levels))
 }
 
 /// Runs a service to its end.
@@ -35,6 +43,14 @@ pub(crate) fn block_on(service: impl Future<Output = anyhow::Result<()>>) -> any
     runtime
         .context("the async runtime does not start; `ulimit -u` and `ulimit -n` may be too low")?
         .block_on(service)
+}
+
+/// Everything is bound: says so, and from here on shows that it is alive and reloads when told to.
+pub(crate) fn started(reloading: Reloading, services: Services) {
+    let services = Arc::new(services);
+    let alive = Arc::clone(&services);
+    supervisor::started(move || alive.are_alive());
+    reloading.serve(services);
 }
 
 /// Waits for a service. When it ends before its time, the other is told to end too.

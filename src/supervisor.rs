@@ -11,10 +11,23 @@ const BEYOND_DRAIN: Duration = Duration::from_secs(10);
 /// Tells that everything is bound, and from then on that the service is alive, as often as it is wanted to
 /// (`WatchdogSec=`) and for as long as `is_alive`.
 pub(crate) fn started(is_alive: impl Fn() -> bool + Send + 'static) {
-    tell(&[NotifyState::Ready]);
+    ready();
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(feed(within, is_alive));
     }
+}
+
+/// Tells that the configuration is being read again, until [`ready`] is told.
+pub(crate) fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// Tells that what was configured is in force.
+pub(crate) fn ready() {
+    tell(&[NotifyState::Ready]);
 }
 
 /// Tells that the service ends, which takes up to `drain` if somebody is left.

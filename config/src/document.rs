@@ -1,6 +1,12 @@
 //! The file and the environment merged to one TOML table, in which every value knows where it was written.
 
-use std::{borrow::Cow, collections::BTreeMap, ops::Range, path::PathBuf};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    ops::Range,
+    path::PathBuf,
+};
 
 use serde::Deserialize as _;
 use toml::{
@@ -46,6 +52,40 @@ impl Origins {
     }
 }
 
+/// Every key that is set, in the file or the environment, with what it is set to as TOML; `[[auth.static_user]]` and its
+/// like are one value. Its `Debug` names keys alone: values may be secret.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Written(BTreeMap<String, String>);
+
+impl fmt::Debug for Written {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl Written {
+    fn of(table: &Spanned<DeTable<'_>>) -> Result<Self, toml::de::Error> {
+        let mut written = BTreeMap::new();
+        for (section, value) in toml::Table::deserialize(toml::Deserializer::from(table.clone()))? {
+            match value {
+                toml::Value::Table(keys) => {
+                    written.extend(
+                        keys.iter().map(|(key, value)| (format!("{section}.{key}"), value.to_string())),
+                    );
+                }
+                value => _ = written.insert(section, value.to_string()),
+            }
+        }
+        Ok(Self(written))
+    }
+
+    /// The keys that are set to something else in the other one, or in one of the two only.
+    pub fn changed(&self, other: &Self) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
+        keys.into_iter().filter(|key| self.0.get(*key) != other.0.get(*key)).cloned().collect()
+    }
+}
+
 /// Reads the text of the file, then the overrides `TURNPIKE_SECTION__KEY`.
 ///
 /// A value of the environment is TOML where it can be read as such (`8`, `true`, `["a", "b"]`), else a string.
@@ -53,7 +93,7 @@ pub(crate) fn read(
     file: Option<PathBuf>,
     text: &str,
     environment: &BTreeMap<String, String>,
-) -> Result<(Origins, raw::File), Problem> {
+) -> Result<(Origins, raw::File, Written), Problem> {
     let mut origins = Origins { file, text: text.to_owned(), overrides: Vec::new() };
     let mut table = DeTable::parse(text).map_err(|error| origins.problem(&error))?;
     for (name, value) in environment {
@@ -64,8 +104,10 @@ pub(crate) fn read(
         let at = text.len() + origins.overrides.len();
         overlay(table.get_mut(), section.to_lowercase(), key.to_lowercase(), value, at..at + 1);
     }
+    let written = Written::of(&table);
     let read = raw::File::deserialize(toml::Deserializer::from(table));
-    read.map_err(|error| origins.problem(&error)).map(|file| (origins, file))
+    let both = read.and_then(|file| Ok((file, written?)));
+    both.map_err(|error| origins.problem(&error)).map(|(file, written)| (origins, file, written))
 }
 
 fn overlay<'a>(table: &mut DeTable<'a>, section: String, key: String, value: &'a str, at: Range<usize>) {
@@ -121,7 +163,7 @@ mod tests {
             ("TURNPIKE_CONFIG", "not a key"),
             ("PATH", "/bin"),
         ]);
-        let (origins, file) = read(None, "[relay]\nshards = 2", &set).unwrap();
+        let (origins, file, _) = read(None, "[relay]\nshards = 2", &set).unwrap();
         let shards = file.relay.shards.unwrap();
         assert_eq!(*shards.get_ref(), 8);
         assert_eq!(
@@ -131,6 +173,31 @@ mod tests {
         assert_eq!(file.relay.port_range.unwrap().into_inner(), [50_000, 50_100]);
         assert_eq!(file.node.public_ipv4.unwrap().into_inner(), "198.18.0.1");
         assert_eq!(file.auth.static_user[0].username.get_ref(), "a");
+    }
+
+    #[test]
+    fn what_is_set_otherwise_is_named_wherever_it_is_set() {
+        let written = |text: &str, set: &BTreeMap<String, String>| read(None, text, set).unwrap().2;
+        let none = environment([]);
+        let text = "[relay]\nshards = 2\nport_range = [1, 2]\n[log]\nlevel = \"info\"";
+        let before = written(text, &none);
+        assert!(before.changed(&written(text, &none)).is_empty());
+        assert!(
+            before
+                .changed(&written(
+                    "log = { level = 'info' }\nrelay = { shards = 2, port_range = [1, 2] }",
+                    &none
+                ))
+                .is_empty()
+        );
+        let after =
+            written("[relay]\nshards = 3\n[[auth.static_user]]\nusername = 'a'\npassword = 'b'", &none);
+        assert_eq!(
+            before.changed(&after),
+            ["auth.static_user", "log.level", "relay.port_range", "relay.shards"]
+        );
+        let by_environment = written(text, &environment([("TURNPIKE_RELAY__SHARDS", "4")]));
+        assert_eq!(before.changed(&by_environment), ["relay.shards"]);
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod secrets;
 mod this_machine;
 mod units;
 
+pub use document::Written;
 pub use host::{Host, InterfaceAddress};
 pub use load::{Loaded, MissingSecret, Note, Request, check_text, load};
 pub use problem::{ConfigError, Place, Problem};

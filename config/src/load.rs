@@ -6,7 +6,8 @@ use std::{
 };
 
 use crate::{
-    Config, ConfigError, Host, Place, Problem, PublicAddress, Secret, document,
+    Config, ConfigError, Host, Place, Problem, PublicAddress, Secret,
+    document::{self, Written},
     resolve::{Purpose, Resolved, resolve},
     secrets::{SecretError, is_open_to_all, make_secret, random_secret, read_keys, read_secrets},
 };
@@ -44,6 +45,8 @@ pub struct Loaded {
     pub secret_file: PathBuf,
     /// What the operator should know.
     pub notes: Vec<Note>,
+    /// What is set, for a comparison with a later load.
+    pub written: Written,
 }
 
 /// What is in order but worth knowing.
@@ -102,7 +105,8 @@ impl fmt::Display for Note {
 /// [`ConfigError`] with every problem found; nothing was made then.
 pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
     let text = request.file.as_deref().map_or_else(|| Ok(String::new()), read)?;
-    let Resolved { mut config, secret_file, api_keys_file, mut notes } = resolve_text(request, &text, host)?;
+    let (Resolved { mut config, secret_file, api_keys_file, mut notes }, written) =
+        resolve_text(request, &text, host)?;
     let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
     if let Some(path) = api_keys_file {
         config.auth.api_keys = read_keys(&path).map_err(refused)?;
@@ -121,7 +125,7 @@ pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
     if request.this_machine {
         config.confine_to_this_machine(host);
     }
-    Ok(Loaded { config, file: request.file.clone(), secret_file, notes })
+    Ok(Loaded { config, file: request.file.clone(), secret_file, notes, written })
 }
 
 /// Checks the text of a file and the environment as [`load`] does, and opens nothing: secrets and API keys stay empty.
@@ -129,17 +133,17 @@ pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with every problem found.
 pub fn check_text(request: &Request, text: &str, host: &Host) -> Result<Config, ConfigError> {
-    let mut config = resolve_text(request, text, host)?.config;
+    let mut config = resolve_text(request, text, host)?.0.config;
     if request.this_machine {
         config.confine_to_this_machine(host);
     }
     Ok(config)
 }
 
-fn resolve_text(request: &Request, text: &str, host: &Host) -> Result<Resolved, ConfigError> {
-    let (origins, raw) = document::read(request.file.clone(), text, &host.environment)?;
+fn resolve_text(request: &Request, text: &str, host: &Host) -> Result<(Resolved, Written), ConfigError> {
+    let (origins, raw, written) = document::read(request.file.clone(), text, &host.environment)?;
     let purpose = Purpose { file: request.file.as_deref(), this_machine: request.this_machine };
-    resolve(&origins, raw, host, purpose)
+    Ok((resolve(&origins, raw, host, purpose)?, written))
 }
 
 fn read(path: &Path) -> Result<String, Problem> {

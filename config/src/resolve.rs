@@ -112,7 +112,7 @@ mod tests {
 
     fn resolved(text: &str) -> Resolved {
         let path = Path::new("/etc/turnpike/turnpike.toml");
-        let (origins, file) = document::read(Some(path.into()), text, &host().environment).unwrap();
+        let (origins, file, _) = document::read(Some(path.into()), text, &host().environment).unwrap();
         resolve(&origins, file, &host(), Purpose { file: Some(path), this_machine: false }).unwrap()
     }
 
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn the_sample_names_every_key() {
-        let (_, file) = document::read(None, SAMPLE, &host().environment).unwrap();
+        let (_, file, _) = document::read(None, SAMPLE, &host().environment).unwrap();
         let written = format!("{file:?}");
         assert!(!written.contains("None"), "a key that is None in {written}");
     }

@@ -15,7 +15,6 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::{Config, RelayAddress};
 use turnpike_proto::{ByFamily, Family, Server, SharedBucket, SourceLimits, Transport};
-use zeroize::Zeroizing;
 
 use crate::{
     Listener, StartError,
@@ -26,7 +25,9 @@ use crate::{
     io::{open_group, open_relay_socket, open_tcp_group},
     ledger::Ledger,
     lock::StateLock,
+    logins::Logins,
     metrics,
+    reload::LastReload,
     revocations::Revocations,
     ring,
     shard::{Listeners, Node, Shard, Sockets},
@@ -135,6 +136,7 @@ impl Relay {
             tcp,
             tls: secure,
             shards: handles,
+            config_reload: LastReload::at(clock.now().unix),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             switching: Mutex::default(),
@@ -263,13 +265,7 @@ fn relayed(config: &Config) -> ByFamily<Option<RelayAddress>> {
 
 fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike_proto::Config> {
     let (auth, relay) = (&config.auth, &config.relay);
-    let secrets = auth.secrets.iter().map(|secret| Zeroizing::new(secret.expose().to_vec())).collect();
-    let password = |bytes: &[u8]| Zeroizing::new(String::from_utf8_lossy(bytes).into_owned());
-    let static_users = auth
-        .static_users
-        .iter()
-        .map(|user| (user.username.clone(), password(user.password.expose())))
-        .collect();
+    let Logins { secrets, static_users } = Logins::of(auth);
     Ok(turnpike_proto::Config {
         realm: auth.realm.clone(),
         secrets,

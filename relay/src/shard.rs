@@ -40,6 +40,7 @@ use crate::{
     front_door::FrontDoor,
     io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token, set_dont_fragment},
     ledger::Feed,
+    logins::Logins,
     revocations::Revocations,
     ring::Rings,
     shared::{RelaySockets, Shared},
@@ -60,6 +61,8 @@ pub(crate) enum Command {
     End(Arc<Target>, Cause, oneshot::Sender<Vec<Holder>>),
     /// Refuse new allocations, or make them again.
     Draining(bool),
+    /// Let in whom these let in.
+    Logins(Arc<Logins>),
     /// End every allocation, then the shard.
     Close(Cause),
 }
@@ -337,6 +340,9 @@ impl Shard {
                     let _ = reply.send(ended);
                 }
                 Command::Draining(draining) => self.server.set_draining(draining),
+                Command::Logins(logins) => {
+                    self.server.set_logins(logins.secrets.clone(), logins.static_users.clone());
+                }
                 Command::Close(cause) => {
                     self.server.set_draining(true);
                     self.server.close_all(self.now, cause);

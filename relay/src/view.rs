@@ -18,6 +18,7 @@ use turnpike_relay_api::{
 
 use crate::{
     ledger::Ledger,
+    reload::LastReload,
     shard::{Command, Handle, Holder, Node},
     snapshot::Snapshot,
 };
@@ -41,6 +42,7 @@ pub(crate) struct View {
     pub(crate) draining: AtomicBool,
     /// It drains in order to end.
     pub(crate) leaving: AtomicBool,
+    pub(crate) config_reload: LastReload,
     /// Held while the shards are told, so that all of them hear the same last word.
     pub(crate) switching: Mutex<()>,
 }

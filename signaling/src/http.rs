@@ -10,6 +10,7 @@ mod turn_rest;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
@@ -44,7 +45,7 @@ pub(crate) struct Context {
     pub(crate) relay: RelayUp,
     pub(crate) own_relay: bool,
     pub(crate) clock: Clock,
-    pub(crate) api_keys: Vec<Secret>,
+    pub(crate) api_keys: ArcSwap<Vec<Secret>>,
     pub(crate) anonymous: bool,
     pub(crate) mint_limit: MintLimit,
     pub(crate) connections: Arc<Connections>,
@@ -70,7 +71,7 @@ impl Context {
             relay,
             own_relay: config.ice.own_relay,
             clock,
-            api_keys: config.auth.api_keys.clone(),
+            api_keys: ArcSwap::from_pointee(config.auth.api_keys.clone()),
             anonymous: config.mint.anonymous,
             mint_limit: MintLimit::new(config.mint.per_ip_per_minute, config.mint.per_ip_per_hour),
             connections: Arc::new(Connections::new(signaling.max_sockets, signaling.max_sockets_per_ip)),

@@ -5,7 +5,8 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use turnpike_config::{Config, IcePolicy, Secret};
+use arc_swap::ArcSwap;
+use turnpike_config::{Auth, Config, IcePolicy, Secret};
 use turnpike_relay_api::credential::{self, Credential, Limits};
 
 use crate::{
@@ -42,7 +43,7 @@ pub(crate) struct IceSource {
     stun_urls: Vec<String>,
     turn_urls: Vec<String>,
     policy: Privacy,
-    secret: Secret,
+    secret: ArcSwap<Secret>,
     ttl: u64,
     relay: RelayUp,
     clock: Clock,
@@ -71,6 +72,10 @@ pub(crate) struct Minted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Unavailable;
 
+fn signing(auth: &Auth) -> Secret {
+    auth.secrets.first().expect("a loaded configuration has a secret").clone()
+}
+
 impl IceSource {
     pub(crate) fn new(config: &Config, relay: RelayUp, clock: Clock) -> Self {
         Self {
@@ -80,11 +85,16 @@ impl IceSource {
                 IcePolicy::All => Privacy::All,
                 IcePolicy::Relay => Privacy::Relay,
             },
-            secret: config.auth.secrets.first().expect("a resolved configuration has a secret").clone(),
+            secret: ArcSwap::from_pointee(signing(&config.auth)),
             ttl: config.auth.credential_ttl.as_secs(),
             relay,
             clock,
         }
+    }
+
+    /// Signs with the first secret of these from now on.
+    pub(crate) fn set_secret(&self, auth: &Auth) {
+        self.secret.store(Arc::new(signing(auth)));
     }
 
     /// STUN only: what anyone may have.
@@ -121,7 +131,7 @@ impl IceSource {
         };
         let expires_at = self.clock.unix().as_secs() + ttl;
         let Credential { username, password, .. } =
-            credential::mint(self.secret.expose(), expires_at, &subject, &wanted.limits)
+            credential::mint(self.secret.load().expose(), expires_at, &subject, &wanted.limits)
                 .expect("subjects are checked where they come in");
         let policy = strictest(self.policy, wanted.policy.unwrap_or(self.policy));
         let server = IceServer::Turn {

@@ -16,14 +16,14 @@ mod internal_socket;
 mod limit;
 mod metrics;
 mod privacy;
-mod pulse;
 mod random;
 mod relay_admin;
 mod relay_health;
 mod relay_revoke;
+mod remote;
 mod serve;
 mod socket;
 
 pub use error::StartError;
-pub use pulse::Pulse;
+pub use remote::Remote;
 pub use serve::{Listening, Signaling};

@@ -6,7 +6,7 @@ use turnpike_config::{ConfigError, Host, Loaded, MissingSecret, Request, load};
 const SYSTEM_FILE: &str = "/etc/turnpike/turnpike.toml";
 
 /// Which configuration to use.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct ConfigFile {
     /// The configuration file [default: /etc/turnpike/turnpike.toml if there is one, else built-in defaults]
     #[arg(long, value_name = "FILE", env = "TURNPIKE_CONFIG", hide_env_values = true)]

@@ -3,7 +3,13 @@ use turnpike_relay::Relay;
 use turnpike_signaling::Signaling;
 
 use super::ConfigFile;
-use crate::{announcement::Announcement, ready::Ready, service, stopping::Stopping, supervisor};
+use crate::{
+    announcement::Announcement,
+    ready::Ready,
+    reloading::{Reloading, Services},
+    service,
+    stopping::Stopping,
+};
 
 /// Serve relay and signaling in one process.
 #[derive(Debug, Args)]
@@ -20,19 +26,20 @@ pub(crate) struct Arguments {
 /// # Errors
 /// What is wrong with the configuration, or what cannot be bound.
 pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = service::load(&arguments.config, arguments.dev)?;
+    let (loaded, levels) = service::load(&arguments.config, arguments.dev)?;
     if arguments.dev {
         tracing::warn!("--dev: serving this machine alone, and relaying to its own and to private addresses");
     }
     service::block_on(async {
         let config = &loaded.config;
+        let reloading = Reloading::new(&arguments.config, arguments.dev, &loaded, levels)?;
         let stopping = Stopping::on_signals(config.relay.drain_timeout)?;
         let relay = Relay::bind(config)?;
         let signaling = Signaling::bind(config).await?;
         let ready = Ready::of(config, Some(relay.listening()), Some(signaling.listening()));
         ready.log();
-        let pulses = (relay.pulse(), signaling.pulse());
-        supervisor::started(move || pulses.0.beats() && pulses.1.beats());
+        let remotes = Services { relay: Some(relay.remote()), signaling: Some(signaling.remote()) };
+        service::started(reloading, remotes);
         Announcement { loaded: &loaded, ready: &ready, this_machine: arguments.dev }.print()?;
 
         let Stopping { drain, stop } = stopping.clone();

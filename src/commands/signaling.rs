@@ -2,7 +2,12 @@ use clap::Args;
 use turnpike_signaling::Signaling;
 
 use super::ConfigFile;
-use crate::{ready::Ready, service, stopping::Stopping, supervisor};
+use crate::{
+    ready::Ready,
+    reloading::{Reloading, Services},
+    service,
+    stopping::Stopping,
+};
 
 /// Serve signaling and the page only.
 #[derive(Debug, Args)]
@@ -14,13 +19,13 @@ pub(crate) struct Arguments {
 /// # Errors
 /// What is wrong with the configuration, or what cannot be bound.
 pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
-    let loaded = service::load(&arguments.config, false)?;
+    let (loaded, levels) = service::load(&arguments.config, false)?;
     service::block_on(async {
+        let reloading = Reloading::new(&arguments.config, false, &loaded, levels)?;
         let stopping = Stopping::on_signals(loaded.config.relay.drain_timeout)?;
         let signaling = Signaling::bind(&loaded.config).await?;
         Ready::of(&loaded.config, None, Some(signaling.listening())).log();
-        let pulse = signaling.pulse();
-        supervisor::started(move || pulse.beats());
+        service::started(reloading, Services { relay: None, signaling: Some(signaling.remote()) });
         let Stopping { drain, stop } = stopping.clone();
         let served = tokio::spawn(signaling.serve(drain, stop));
         service::outcome("signaling", served, &stopping).await

@@ -23,3 +23,18 @@ fn body(mut stream: impl Read + Write, path: &str) -> String {
     assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     body.to_owned()
 }
+
+/// The body of the answer to a JSON body sent with an API key, whatever its status.
+pub(crate) fn post(address: SocketAddr, path: &str, key: &str, json: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST {path} HTTP/1.1\r\nHost: turnpike\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+        json.len()
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response.split_once("\r\n\r\n").unwrap().1.to_owned()
+}

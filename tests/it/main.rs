@@ -18,6 +18,7 @@ mod port_443;
 mod ports;
 mod probe;
 mod refusals;
+mod reload;
 mod run;
 #[path = "../../signaling/tests/it/session.rs"]
 #[allow(unreachable_pub, dead_code)]

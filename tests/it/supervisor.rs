@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::{sys::ptrace, sys::wait::waitpid, unistd::Pid};
+use rustix::process::{Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::node::{Node, Site};
@@ -70,6 +71,16 @@ fn each_service_says_that_it_is_ready_and_that_it_stops() {
         assert_eq!(manager.next(), stopping, "{service}");
         assert!(node.exit(PATIENCE).success());
     }
+}
+
+#[test]
+fn a_reload_is_told_from_its_beginning_to_its_end() {
+    let (manager, node) = Manager::start("relay", "", None);
+    assert_eq!(manager.next(), "READY=1\n");
+    kill_process(rustix::process::Pid::from_raw(node.id() as i32).unwrap(), Signal::HUP).unwrap();
+    assert!(manager.next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(manager.next(), "READY=1\n");
+    node.log.wait_for_start("reloaded: ");
 }
 
 #[test]

@@ -61,14 +61,33 @@ impl Authenticator {
         static_users: Vec<(String, Zeroizing<String>)>,
         nonces: Nonces,
     ) -> Self {
-        let static_users = static_users
+        let mut authenticator = Self { realm, secrets, static_users: HashMap::new(), nonces };
+        authenticator.know(static_users);
+        authenticator
+    }
+
+    /// Takes other secrets and static users; nonces that were given stay good.
+    pub(crate) fn replace(
+        &mut self,
+        secrets: Vec<Zeroizing<Vec<u8>>>,
+        static_users: Vec<(String, Zeroizing<String>)>,
+    ) {
+        self.secrets = secrets;
+        self.know(static_users);
+    }
+
+    /// Of a password only the keys are kept (RFC 8656 §6).
+    fn know(&mut self, static_users: Vec<(String, Zeroizing<String>)>) {
+        let keys = |name: &str, password: &str| {
+            Algorithm::OFFERED.map(|algorithm| algorithm.key(name, &self.realm, password))
+        };
+        self.static_users = static_users
             .into_iter()
             .map(|(name, password)| {
-                let keys = Algorithm::OFFERED.map(|algorithm| algorithm.key(&name, &realm, &password));
+                let keys = keys(&name, &password);
                 (name, keys)
             })
             .collect();
-        Self { realm, secrets, static_users, nonces }
     }
 
     /// Adds what a client needs to try again: REALM, NONCE, PASSWORD-ALGORITHMS.

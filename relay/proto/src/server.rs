@@ -12,6 +12,7 @@ use turnpike_relay_api::{
     admin::{Flow, Traffic},
     credential::Username,
 };
+use zeroize::Zeroizing;
 
 use crate::{
     Allocation, AllocationId, AllocationKey, AuthFailure, AuthFailures, Cause, ClientVerdict, Closed, Config,
@@ -276,6 +277,16 @@ impl Server {
             }
             _ => self.close(now.mono, index, Cause::Lost),
         }
+    }
+
+    /// Other secrets and static users from now on. Allocations live on: their keys were made at their Allocate
+    /// (RFC 8656 §7.2), and a Refresh is checked by them.
+    pub fn set_logins(
+        &mut self,
+        secrets: Vec<Zeroizing<Vec<u8>>>,
+        static_users: Vec<(String, Zeroizing<String>)>,
+    ) {
+        self.authenticator.replace(secrets, static_users);
     }
 
     /// While draining, every new Allocate is refused with 508.

@@ -41,6 +41,8 @@ pub(crate) struct Reading {
     revocations_dropped: u64,
     draining: bool,
     tls: Option<TlsReading>,
+    /// Whether the last reload succeeded, of the configuration and of the certificate, and when one last did.
+    reload: (bool, u64),
     front_door: Option<FrontDoor>,
     ledger: ledger::Reading,
     written: [u64; 3],
@@ -50,8 +52,6 @@ pub(crate) struct Reading {
 
 struct TlsReading {
     not_after: u64,
-    reloaded: bool,
-    reloaded_at: u64,
 }
 
 /// The only way of a datagram through this relay: through its process.
@@ -273,14 +273,14 @@ pub(crate) static TABLE: &[Row] = &[
         kind: Kind::Gauge,
         help: "0 while the TLS certificate's files hold what cannot be used, else 1; absent where TLS is off.",
         labels: &[],
-        samples: |reading| reading.tls.iter().flat_map(|tls| one(u64::from(tls.reloaded))).collect(),
+        samples: |reading| one(u64::from(reading.reload.0)),
     },
     Row {
         name: "turnpike_config_last_reload_timestamp_seconds",
         kind: Kind::Gauge,
         help: "When the TLS certificate in use was read, in Unix time; absent where TLS is off.",
         labels: &[],
-        samples: |reading| reading.tls.iter().flat_map(|tls| one(tls.reloaded_at)).collect(),
+        samples: |reading| one(reading.reload.1),
     },
     Row {
         name: "turnpike_tls_handshakes_total",
@@ -341,6 +341,7 @@ impl Reading {
             revocations_dropped: view.node.revocations.forgotten(),
             draining: view.is_draining(),
             tls: view.node.tls.as_deref().map(TlsReading::of),
+            reload: last_reload(view),
             front_door: view.node.front_door.clone(),
             ledger: usage.reading(),
             written: Status::ALL.map(|status| usage.written(status)),
@@ -352,8 +353,16 @@ impl Reading {
 
 impl TlsReading {
     fn of(tls: &Tls) -> Self {
-        let (reloaded, reloaded_at) = tls.last_reload();
-        Self { not_after: tls.not_after(), reloaded, reloaded_at }
+        Self { not_after: tls.not_after() }
+    }
+}
+
+/// Of the configuration and of the certificate files.
+fn last_reload(view: &View) -> (bool, u64) {
+    let (success, at) = view.config_reload.get();
+    match view.node.tls.as_deref().map(Tls::last_reload) {
+        Some((of_tls, tls_at)) => (success && of_tls, at.max(tls_at)),
+        None => (success, at),
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) async fn post(
     headers: HeaderMap,
     body: Result<Json<Request>, JsonRejection>,
 ) -> Result<Response, Problem> {
-    let key = keys::bearer(&headers).filter(|key| keys::is_known(&context.api_keys, key));
+    let key = keys::bearer(&headers).filter(|key| keys::is_known(&context.api_keys.load(), key));
     if key.is_none() {
         count(&context, "rest", "refused");
         return Err(unauthorized("send an API key of auth.api_keys_file as `Authorization: Bearer KEY`"));
@@ -143,7 +143,7 @@ pub(super) fn count(context: &Context, dialect: &str, result: &str) {
 }
 
 fn for_token(context: &Context, token: &str) -> Result<Ice, Problem> {
-    if keys::is_known(&context.api_keys, token) {
+    if keys::is_known(&context.api_keys.load(), token) {
         return Ok(mint(context, Wanted::default(), "rest")?.ice);
     }
     let ice = Id::parse(token).and_then(|token| context.hub.ice_of_token(token));

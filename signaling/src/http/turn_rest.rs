@@ -39,7 +39,7 @@ pub(super) async fn get(
 ) -> Result<impl IntoResponse, Problem> {
     let Query(parameters) = parameters.map_err(|error| Problem::new(Code::BadRequest, error.body_text()))?;
     let key = parameters.key.or(parameters.api).unwrap_or_default();
-    if !keys::is_known(&context.api_keys, &key) {
+    if !keys::is_known(&context.api_keys.load(), &key) {
         ice::count(&context, "draft", "refused");
         return Err(Problem::new(Code::Forbidden, "send an API key of auth.api_keys_file as key= or api="));
     }

@@ -1,0 +1,36 @@
+//! What a process does with a relay that serves.
+
+use std::{sync::Arc, time::Duration};
+
+use turnpike_config::Auth;
+
+use crate::{Relay, logins::Logins, shard::Command, view::View};
+
+/// A handle to a relay, from before it serves until after it has ended.
+#[derive(Clone)]
+pub struct Remote(Arc<View>);
+
+impl Remote {
+    /// Whether it is alive: false when a shard has not been through its loop for five seconds.
+    pub fn is_alive(&self) -> bool {
+        self.0.is_alive()
+    }
+
+    /// Lets in from now on whom these let in. Allocations live on. Blocks while a shard has no room for commands.
+    pub fn set_logins(&self, auth: &Auth) {
+        let logins = Arc::new(Logins::of(auth));
+        self.0.shards.iter().for_each(|shard| shard.insist(Command::Logins(Arc::clone(&logins))));
+    }
+
+    /// Notes for the metrics how a reload ended, at this moment of Unix time.
+    pub fn reloaded(&self, success: bool, at: Duration) {
+        self.0.config_reload.note(success, at.as_secs());
+    }
+}
+
+impl Relay {
+    /// The handle of this relay.
+    pub fn remote(&self) -> Remote {
+        Remote(Arc::clone(&self.view))
+    }
+}
