@@ -3,9 +3,13 @@
 mod config_check;
 mod config_file;
 mod creds;
+mod drain;
+mod pages;
+mod ports;
 mod probe;
 mod relay;
 mod run;
+mod secret;
 mod sessions;
 mod signaling;
 mod status;
@@ -39,11 +43,23 @@ enum Command {
     Usage(usage::Arguments),
     /// Make a TURN credential and a ready iceServers block
     Creds(creds::Arguments),
+    /// Make no new allocation; those that live go on
+    Drain(drain::Arguments),
+    /// Make new allocations again
+    Undrain(drain::Undrain),
+    /// Print what a firewall has to let in, each with its reason
+    Ports(ports::Arguments),
+    /// Look after the secret that signs credentials
+    Secret(secret::Arguments),
     /// Try a TURN server, this one or any other, from the first byte to a stream through the relay
     Probe(probe::Arguments),
     /// Look at the configuration
     #[command(subcommand)]
     Config(Config),
+    /// Print what a shell completes by
+    Completion(pages::Completion),
+    /// Print the manual page, or write those of all commands
+    Man(pages::Man),
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,6 +81,12 @@ impl Arguments {
             Command::Usage(arguments) => usage::execute(&arguments),
             Command::Creds(arguments) => creds::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),
+            Command::Drain(arguments) => drain::execute(&arguments),
+            Command::Undrain(arguments) => drain::undo(&arguments),
+            Command::Ports(arguments) => ports::execute(&arguments),
+            Command::Secret(arguments) => secret::execute(&arguments),
+            Command::Completion(arguments) => pages::complete(&arguments),
+            Command::Man(arguments) => pages::man(&arguments),
             Command::Config(Config::Check(arguments)) => config_check::execute(&arguments),
         }
     }

@@ -22,4 +22,5 @@ pub use host::{Host, InterfaceAddress};
 pub use load::{Loaded, MissingSecret, Note, Request, check_text, load};
 pub use problem::{ConfigError, Place, Problem};
 pub use resolved::*;
+pub use secrets::SecretFile;
 pub use units::{DurationError, format_duration, parse_duration};

@@ -3,14 +3,16 @@
 use std::{
     fs::{self, File, Permissions},
     io::{self, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::Secret;
+use crate::{ConfigError, Problem, Secret};
 
 /// Shortest secret that signs credentials, in bytes.
 const MIN_SECRET_LEN: usize = 32;
@@ -32,6 +34,11 @@ pub(crate) enum SecretError {
         path.display()
     )]
     Short { path: PathBuf, line: usize, length: usize },
+    #[error(
+        "the secret file {} cannot be changed ({error}): run this as a user that may, such as root by sudo",
+        path.display()
+    )]
+    Unchanged { path: PathBuf, error: io::Error },
     #[error(
         "the secret file {} cannot be made ({error}): make its folder writable, \
          or name another file in `auth.secret_file`",
@@ -80,6 +87,102 @@ pub(crate) fn make_secret(path: &Path) -> Result<Vec<Secret>, SecretError> {
     let _ = fs::remove_file(&draft);
     made.map_err(unmade)?;
     read_secrets(path)?.ok_or_else(|| unmade(io::ErrorKind::NotFound.into()))
+}
+
+/// A file of secrets that is looked after while services use it.
+#[derive(Debug)]
+pub struct SecretFile<'a> {
+    path: &'a Path,
+}
+
+/// Bytes of a fingerprint that are shown, as hexadecimal digits.
+const FINGERPRINT_LEN: usize = 8;
+
+impl<'a> SecretFile<'a> {
+    /// The file at a path, which exists.
+    pub fn at(path: &'a Path) -> Self {
+        Self { path }
+    }
+
+    /// Puts a new random secret in front of the others.
+    ///
+    /// # Errors
+    /// Of the file system, with what to do.
+    pub fn rotate(&self) -> Result<(), ConfigError> {
+        let mut text = Zeroizing::new(random_text().as_bytes().to_vec());
+        for secret in self.secrets()? {
+            text.push(b'\n');
+            text.extend(secret.expose());
+        }
+        self.replace(&text)
+    }
+
+    /// Keeps the first secret alone, and tells how many others there were.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn prune(&self) -> Result<usize, ConfigError> {
+        let secrets = self.secrets()?;
+        if secrets.len() > 1 {
+            self.replace(secrets[0].expose())?;
+        }
+        Ok(secrets.len() - 1)
+    }
+
+    /// For each secret, the beginning of its SHA-256: the same on two machines when the secrets are.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn fingerprints(&self) -> Result<Vec<String>, ConfigError> {
+        let of = |secret: &Secret| {
+            let digest = Sha256::digest(secret.expose());
+            digest[..FINGERPRINT_LEN].iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        Ok(self.secrets()?.iter().map(of).collect())
+    }
+
+    /// How long ago it was changed.
+    ///
+    /// # Errors
+    /// As [`Self::rotate`].
+    pub fn age(&self) -> Result<Duration, ConfigError> {
+        let changed = fs::metadata(self.path).and_then(|file| file.modified());
+        // One of the future was changed just now.
+        changed.map(|changed| changed.elapsed().unwrap_or_default()).map_err(|error| self.unreadable(error))
+    }
+
+    fn secrets(&self) -> Result<Vec<Secret>, ConfigError> {
+        let secrets = read_secrets(self.path).map_err(refused)?;
+        secrets.ok_or_else(|| self.unreadable(io::ErrorKind::NotFound.into()))
+    }
+
+    /// Whole or not at all, for the same users as before.
+    fn replace(&self, text: &[u8]) -> Result<(), ConfigError> {
+        let mut draft = self.path.as_os_str().to_owned();
+        draft.push(format!(".{}", std::process::id()));
+        let written = fs::metadata(self.path).and_then(|before| {
+            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&draft)?;
+            file.write_all(text)?;
+            file.write_all(b"\n")?;
+            fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            file.set_permissions(before.permissions())?;
+            file.sync_all()?;
+            fs::rename(&draft, self.path)
+        });
+        written.map_err(|error| {
+            // It may not exist.
+            let _ = fs::remove_file(&draft);
+            refused(SecretError::Unchanged { path: self.path.into(), error })
+        })
+    }
+
+    fn unreadable(&self, error: io::Error) -> ConfigError {
+        refused(SecretError::Unreadable { path: self.path.into(), error })
+    }
+}
+
+fn refused(error: SecretError) -> ConfigError {
+    Problem::nowhere(error.to_string()).into()
 }
 
 /// A secret that no file holds.

@@ -78,11 +78,6 @@ impl Snapshot {
         total
     }
 
-    /// Live allocations of all clients.
-    pub(crate) fn total_allocations(&self) -> u64 {
-        self.allocations.iter().map(|(_, _, allocations)| allocations).sum()
-    }
-
     fn add(&mut self, other: &Self) {
         self.at = self.at.min(other.at);
         self.counters.add(&other.counters);

@@ -87,7 +87,7 @@ impl View {
             listen_tcp: self.tcp.clone(),
             listen_tls: self.tls.clone(),
             shards: self.shards.len(),
-            allocations: snapshot.total_allocations(),
+            allocations: self.node.shared.allocations() as u64,
             allocations_limit: self.node.shared.limits.allocations as u64,
             allocations_created: snapshot.counters.allocations_created.total(),
             traffic: snapshot.total_traffic(),

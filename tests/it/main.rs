@@ -30,3 +30,4 @@ mod supervisor;
 mod systemd;
 mod turn_crate;
 mod turn_server;
+mod upkeep;
