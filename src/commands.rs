@@ -1,7 +1,9 @@
 //! The command line: one module a command.
 
+mod budget;
 mod config_check;
 mod config_file;
+mod cost;
 mod creds;
 mod drain;
 mod pages;
@@ -41,6 +43,10 @@ enum Command {
     Sessions(sessions::Arguments),
     /// Show who used how much, from the ledger
     Usage(usage::Arguments),
+    /// Show what the billing period costs, and will have cost at its end
+    Cost(cost::Arguments),
+    /// Show how far the budget is spent, and what follows from it
+    Budget(budget::Arguments),
     /// Make a TURN credential and a ready iceServers block
     Creds(creds::Arguments),
     /// Make no new allocation; those that live go on
@@ -79,6 +85,8 @@ impl Arguments {
             Command::Status(arguments) => status::execute(&arguments),
             Command::Sessions(arguments) => sessions::execute(&arguments),
             Command::Usage(arguments) => usage::execute(&arguments),
+            Command::Cost(arguments) => cost::execute(&arguments),
+            Command::Budget(arguments) => budget::execute(&arguments),
             Command::Creds(arguments) => creds::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),
             Command::Drain(arguments) => drain::execute(&arguments),

@@ -7,6 +7,16 @@ pub(crate) fn bytes(bytes: u64) -> String {
     scaled(bytes as f64, "B", 1000.0)
 }
 
+/// Two digits behind the point, four where it is less than one; `0.0512 EUR`.
+pub(crate) fn money(amount: f64, currency: &str) -> String {
+    let text = match amount {
+        0.0 => "0".to_owned(),
+        _ if amount.abs() < 0.995 => format!("{amount:.4}"),
+        _ => format!("{amount:.2}"),
+    };
+    format!("{text} {currency}").trim_end().to_owned()
+}
+
 /// `1.23 Mbit/s`.
 pub(crate) fn rate(bits_per_second: f64) -> String {
     scaled(bits_per_second, "bit/s", 1000.0)
@@ -64,6 +74,17 @@ mod tests {
             assert_eq!(bytes(count), text, "{count}");
         }
         assert_eq!(rate(2_500_000.0), "2.50 Mbit/s");
+        for (amount, text) in [
+            (0.0, "0 EUR"),
+            (0.0512, "0.0512 EUR"),
+            (0.99, "0.9900 EUR"),
+            (0.999, "1.00 EUR"),
+            (12.345, "12.35 EUR"),
+            (-3.0, "-3.00 EUR"),
+        ] {
+            assert_eq!(money(amount, "EUR"), text, "{amount}");
+        }
+        assert_eq!(money(2.0, ""), "2.00");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub use document::Written;
 pub use host::{Host, InterfaceAddress};
 pub use load::{Loaded, MissingSecret, Note, Request, check_text, load};
 pub use problem::{ConfigError, Place, Problem};
+pub use resolve::preset;
 pub use resolved::*;
 pub use secrets::SecretFile;
 pub use units::{DurationError, format_duration, parse_duration};

@@ -18,6 +18,8 @@ pub(crate) struct File {
     pub(crate) mint: Mint,
     pub(crate) metrics: Metrics,
     pub(crate) usage: Usage,
+    pub(crate) cost: Cost,
+    pub(crate) budget: Budget,
     pub(crate) log: Log,
 }
 
@@ -146,6 +148,73 @@ pub(crate) struct Usage {
     pub(crate) retention_days: Key<i64>,
     pub(crate) client_address: Key<String>,
     pub(crate) user: Key<String>,
+}
+
+/// What is left out, or empty, is the preset's.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Cost {
+    pub(crate) preset: Key<String>,
+    pub(crate) currency: Key<String>,
+    pub(crate) base_per_period: Key<Amount>,
+    pub(crate) included: Key<String>,
+    pub(crate) tiers: Key<Vec<Spanned<Tier>>>,
+    pub(crate) round_up_to: Key<String>,
+    pub(crate) count: Key<String>,
+    pub(crate) reset_day: Key<i64>,
+    pub(crate) compare: Vec<Spanned<Compare>>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged, expecting = "expected an amount of money such as 4.5, or \"\" for the preset's")]
+pub(crate) enum Amount {
+    Whole(i64),
+    Number(f64),
+    Text(String),
+}
+
+#[derive(Debug, Default, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a tier such as { up_to = \"10TB\", per_gb = 0.09 }")]
+pub(crate) struct Tier {
+    pub(crate) up_to: String,
+    pub(crate) per_tb: Option<f64>,
+    pub(crate) per_gb: Option<f64>,
+    pub(crate) per_gib: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Compare {
+    pub(crate) vendor: String,
+    pub(crate) per_gb: Option<f64>,
+    #[serde(default)]
+    pub(crate) free_gb: f64,
+    pub(crate) count: Option<String>,
+    pub(crate) rate: Option<f64>,
+}
+
+/// A price of a provider as it was at some time.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Preset {
+    pub(crate) title: String,
+    pub(crate) as_of: String,
+    pub(crate) currency: String,
+    pub(crate) base_per_period: f64,
+    pub(crate) included: String,
+    pub(crate) tiers: Vec<Tier>,
+    pub(crate) round_up_to: String,
+    pub(crate) count: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Budget {
+    pub(crate) per_period: Key<String>,
+    pub(crate) warn_at: Key<f64>,
+    pub(crate) degrade_at: Key<f64>,
+    pub(crate) degraded_bitrate: Key<String>,
+    pub(crate) on_exhausted: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

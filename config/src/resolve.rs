@@ -2,6 +2,8 @@
 
 mod auth;
 mod authority;
+mod budget;
+mod cost;
 mod ice;
 mod node;
 mod observe;
@@ -12,6 +14,7 @@ mod usage;
 
 use std::path::{Path, PathBuf};
 
+pub use cost::preset;
 pub(crate) use ice::auto_urls;
 
 use crate::{Config, ConfigError, Host, Note, check::Checker, document::Origins, raw};
@@ -55,6 +58,8 @@ pub(crate) fn resolve(
     let mint = signaling::mint(c, file.mint);
     let metrics = observe::metrics(c, file.metrics);
     let usage = usage::resolve(c, file.usage);
+    let cost = cost::resolve(c, file.cost);
+    let budget = budget::resolve(c, file.budget, cost.price.is_some());
     let log = observe::log(c, file.log);
     let problems = checker.into_problems();
     if !problems.is_empty() {
@@ -63,7 +68,7 @@ pub(crate) fn resolve(
     if tls.is_some() && node.domain.is_none() {
         notes.push(Note::TlsWithoutDomain);
     }
-    let config = Config { node, auth, relay, tls, signaling, ice, mint, metrics, usage, log };
+    let config = Config { node, auth, relay, tls, signaling, ice, mint, metrics, usage, cost, budget, log };
     Ok(Resolved { config, secret_file: files.secret, api_keys_file: files.api_keys, notes })
 }
 
@@ -132,11 +137,14 @@ mod tests {
 
     #[test]
     fn an_unknown_key_anywhere_in_the_sample_is_refused() {
-        let with_user = format!("{SAMPLE}\n[[auth.static_user]]\nusername = \"a\"\npassword = \"b\"\n");
+        let with_user = format!(
+            "{SAMPLE}\n[[auth.static_user]]\nusername = \"a\"\npassword = \"b\"\n\
+             [[cost.compare]]\nvendor = \"cloudflare\"\n"
+        );
         let lines: Vec<&str> = with_user.lines().collect();
         let headers = (1..).zip(&lines).filter(|(_, line)| line.starts_with('[')).map(|(number, _)| number);
         let headers: Vec<usize> = headers.collect();
-        assert_eq!(headers.len(), 11, "every section and the user");
+        assert_eq!(headers.len(), 14, "every section, the user and the vendor");
         for number in headers {
             let text = [&lines[..number], &["zzz = 1"], &lines[number..]].concat().join("\n");
             let problem =

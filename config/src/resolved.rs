@@ -31,6 +31,10 @@ pub struct Config {
     pub metrics: Metrics,
     /// What the ledger keeps, and for how long.
     pub usage: Usage,
+    /// What traffic costs here.
+    pub cost: Cost,
+    /// What it may come to.
+    pub budget: Budget,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -308,6 +312,95 @@ pub struct Usage {
     pub client_address: ClientPrivacy,
     /// What is kept of a subject.
     pub user: UserPrivacy,
+}
+
+/// What traffic costs here.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cost {
+    /// Absent where none is set.
+    pub price: Option<Price>,
+    /// What is on a bill.
+    pub count: Count,
+    /// The day of the month that a billing period begins on, or the last one of a shorter month.
+    pub reset_day: u8,
+    /// Others whose price the same traffic is held against.
+    pub compare: Vec<Compare>,
+}
+
+/// What a provider asks for a billing period.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Price {
+    /// Whose price it is, and since when as far as is known; the operator's own where absent.
+    pub source: Option<String>,
+    /// Three letters.
+    pub currency: String,
+    /// Without any traffic.
+    pub base: f64,
+    /// Bytes that cost nothing more.
+    pub included: u64,
+    /// What the bytes beyond cost, the first first; the last one has no end.
+    pub tiers: Vec<Tier>,
+    /// The bytes beyond are rounded up to a multiple of this; 0 or 1 leaves them.
+    pub round_up_to: u64,
+}
+
+/// A part of the bytes that are not included.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tier {
+    /// Its last byte, counted from the first that is not included.
+    pub up_to: Option<u64>,
+    /// Money for one byte.
+    pub per_byte: f64,
+}
+
+/// Which bytes are on a bill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Count {
+    /// What leaves the machine.
+    Egress,
+    /// What leaves and what enters it.
+    Both,
+    /// The larger of the two.
+    Max,
+    /// What goes to clients, as providers of TURN count.
+    ClientOut,
+}
+
+/// Another provider.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compare {
+    /// Its name.
+    pub vendor: String,
+    /// Its price.
+    pub price: Price,
+    /// Which bytes it counts.
+    pub count: Count,
+    /// What one unit of its currency is here.
+    pub rate: f64,
+}
+
+/// What a billing period may come to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Budget {
+    /// Absent where there is none.
+    pub limit: Option<BudgetLimit>,
+    /// The part of it at which the operator is told.
+    pub warn_at: f64,
+    /// The part at which allocations are slowed down.
+    pub degrade_at: f64,
+    /// Bits a second of an allocation from then on.
+    pub degraded_bitrate: u64,
+    /// Whether live allocations end when all is spent; new ones are refused in any case.
+    pub cut: bool,
+}
+
+/// The end of a budget.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum BudgetLimit {
+    /// Bytes that are on a bill.
+    Bytes(u64),
+    /// Money, what the period costs without traffic included.
+    Money(f64),
 }
 
 /// What the ledger keeps of a client's address.

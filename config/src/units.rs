@@ -60,6 +60,42 @@ pub(crate) fn parse_bit_rate(text: &str) -> Result<u64, BitRateError> {
     number.checked_mul(*factor).filter(|rate| *rate == 0 || *rate >= LEAST_RATE).ok_or(BitRateError)
 }
 
+/// Units of bytes, decimal and binary.
+const SIZES: [(&str, u64); 9] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("TB", 1_000_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("TiB", 1 << 40),
+];
+
+/// Text that is no count of bytes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "a size is \"0\", or a whole number and a unit of B, kB, MB, GB, TB (thousands) or KiB, MiB, GiB, TiB (1,024s), \
+     such as \"900GiB\" or \"20TB\""
+)]
+pub(crate) struct ByteSizeError;
+
+/// Reads a count of bytes: `0`, or a whole number and a unit.
+///
+/// # Errors
+/// [`ByteSizeError`] on any other text, and on what SQLite cannot count (2^63).
+pub(crate) fn parse_byte_size(text: &str) -> Result<u64, ByteSizeError> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| ByteSizeError)?;
+    if number == 0 && unit.is_empty() {
+        return Ok(0);
+    }
+    let (_, factor) = SIZES.iter().find(|(name, _)| *name == unit).ok_or(ByteSizeError)?;
+    number.checked_mul(*factor).filter(|bytes| *bytes < 1 << 63).ok_or(ByteSizeError)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,6 +143,23 @@ mod tests {
             "99999999999Gbit",
         ] {
             assert_eq!(parse_bit_rate(text), Err(BitRateError), "{text}");
+        }
+    }
+
+    #[test]
+    fn decimal_and_binary_sizes_are_distinct() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("100MiB", 104_857_600),
+            ("100MB", 100_000_000),
+            ("20TiB", 21_990_232_555_520),
+            ("20TB", 20_000_000_000_000),
+            ("7B", 7),
+        ] {
+            assert_eq!(parse_byte_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "5", "5G", "5gb", "1.5TB", "-1GB", "5 GB", "9000000TiB", "99999999999999999999B"] {
+            assert_eq!(parse_byte_size(text), Err(ByteSizeError), "{text}");
         }
     }
 

@@ -28,6 +28,7 @@ use turnpike_relay_api::{
         DRAIN, Ended, KILL, REVOCATIONS, REVOKE, Revocations, Revoke, Revoked, SESSIONS, STATUS, Sessions,
         Status, UNDRAIN, UNREVOKE, Unrevoked,
     },
+    cost::{BUDGET, Budget, COST, Cost},
     target::Target,
     usage::{USAGE, UsageQuery},
 };
@@ -47,6 +48,8 @@ pub(crate) fn router(view: SharedView) -> Router {
         .route(STATUS, get(status))
         .route(SESSIONS, get(sessions))
         .route(USAGE, get(usage))
+        .route(COST, get(cost))
+        .route(BUDGET, get(budget))
         .route(KILL, post(kill))
         .route(REVOKE, post(revoke))
         .route(UNREVOKE, post(unrevoke))
@@ -136,6 +139,14 @@ async fn usage(
     };
     let (kind, text) = view.ledger.usage(query).await.map_err(unreadable)?.into_text(format);
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+async fn cost(State(view): State<SharedView>) -> Json<Cost> {
+    Json(view.ledger.cost())
+}
+
+async fn budget(State(view): State<SharedView>) -> Json<Budget> {
+    Json(view.node.budget.report(view.ledger.cost()))
 }
 
 async fn kill(State(view): State<SharedView>, target: Body<Target>) -> Result<Json<Ended>, Problem> {

@@ -19,7 +19,9 @@ use turnpike_proto::{ByFamily, Family, Server, SharedBucket, SourceLimits, Trans
 use crate::{
     Listener, StartError,
     admin::{self, AdminPath},
+    budget::Budget,
     clock::Clock,
+    cost::Prices,
     front_door::{self, FrontDoor, Reception},
     host,
     io::{open_group, open_relay_socket, open_tcp_group},
@@ -100,6 +102,7 @@ impl Relay {
             revocations: Arc::new(Revocations::load(&config.node.state_dir, clock.now().unix)),
             shared: Arc::new(Shared::new(limits(config))),
             board: Arc::new(Board::new(shards)),
+            budget: Arc::new(Budget::new(&config.budget, Prices::new(&config.cost))),
             tls,
             front_door,
         };
@@ -110,7 +113,7 @@ impl Relay {
         let opened = opened.map_err(system("a shard cannot wait on its sockets"))?;
         let handles: Vec<_> = opened.iter().map(|(_, handle)| handle.clone()).collect();
         let doorbells: Vec<_> = handles.iter().map(|handle| handle.doorbell()).collect();
-        let ledger = Ledger::start(config, clock)?;
+        let ledger = Ledger::start(config, clock, Arc::clone(&node.budget))?;
         let any_shard_ended = CancellationToken::new();
         let mut workers = Vec::new();
         for (id, ((sockets, _), rings)) in opened.into_iter().zip(ring::connect(&doorbells)).enumerate() {

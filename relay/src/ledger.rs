@@ -29,7 +29,7 @@ use std::{
 
 use tokio::sync::oneshot;
 use turnpike_config::Config;
-use turnpike_relay_api::usage::{Count, UsageQuery};
+use turnpike_relay_api::{cost::Cost, usage::UsageQuery};
 
 use self::{
     database::Database,
@@ -40,10 +40,11 @@ use self::{
 pub(crate) use self::{
     export::Export,
     feed::Feed,
+    period::{DAY, day_name, day_of},
     published::{Published, Reading, Status},
     query::Unreadable,
 };
-use crate::{StartError, clock::Clock, shard::PUBLISH_EVERY};
+use crate::{StartError, budget::Budget, clock::Clock, cost::Prices, shard::PUBLISH_EVERY};
 
 /// Batches of one shard that may wait.
 const BATCHES_OF_A_SHARD: usize = 4;
@@ -67,7 +68,9 @@ pub(crate) struct Ledger {
     labels: Labels,
     file: PathBuf,
     node: String,
-    count: Count,
+    prices: Prices,
+    /// Those that are compared with, as labels of metrics.
+    pub(crate) vendors: Vec<&'static str>,
 }
 
 impl Ledger {
@@ -76,25 +79,28 @@ impl Ledger {
     ///
     /// # Errors
     /// [`StartError::System`] when there is no thread.
-    pub(crate) fn start(config: &Config, clock: Clock) -> Result<Self, StartError> {
+    pub(crate) fn start(config: &Config, clock: Clock, budget: Arc<Budget>) -> Result<Self, StartError> {
         let state_dir = &config.node.state_dir;
         let labels = Labels::new(&config.usage, &config.metrics.tenants, state_dir);
         let file = state_dir.join("usage.db");
         let published = Arc::new(Published::new(&config.metrics.tenants));
         let (messages, inbox) = sync_channel(BATCHES_OF_A_SHARD * config.relay.shards.max(1));
-        let count = Count::Egress;
+        let prices = Prices::new(&config.cost);
+        // Once a process.
+        let vendors = prices.vendors().map(|vendor| &*vendor.to_owned().leak()).collect();
         let settings = Settings {
             file: file.clone(),
             interim: config.usage.interim.saturating_sub(PUBLISH_EVERY),
             retention_days: config.usage.retention_days,
-            reset_day: 1,
-            count,
+            reset_day: config.cost.reset_day,
+            count: prices.count(),
+            budget,
             labels: labels.clone(),
         };
         let keeper = Keeper::open(settings, clock, Arc::clone(&published));
         let spawned = thread::Builder::new().name("ledger".to_owned()).spawn(move || keeper.run(&inbox));
         spawned.map_err(|source| StartError::System { what: "there is no thread for the ledger", source })?;
-        Ok(Self { messages, published, labels, file, node: config.node.name.clone(), count })
+        Ok(Self { messages, published, labels, file, node: config.node.name.clone(), vendors, prices })
     }
 
     /// Where one shard puts what it sees.
@@ -108,10 +114,16 @@ impl Ledger {
     /// [`Unreadable`] when the database cannot be read.
     pub(crate) async fn usage(&self, query: UsageQuery) -> Result<Export, Unreadable> {
         self.tell(Message::Write).await;
-        let (file, labels, count) = (self.file.clone(), self.labels.clone(), self.count);
+        let (file, labels, count) = (self.file.clone(), self.labels.clone(), self.prices.count());
         let read = move || query::read(&Database::open_to_read(&file)?, &query, &labels, count);
-        let usage = tokio::task::spawn_blocking(read).await.map_err(|_| Unreadable::Failed)??;
+        let mut usage = tokio::task::spawn_blocking(read).await.map_err(|_| Unreadable::Failed)??;
+        usage.price = self.cost().price.map(|price| price.byte);
         Ok(Export::new(usage, self.node.clone()))
+    }
+
+    /// The account of the billing period.
+    pub(crate) fn cost(&self) -> Cost {
+        self.prices.report(&self.published.reading())
     }
 
     /// Writes the last of it.

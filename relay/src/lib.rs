@@ -7,7 +7,9 @@
 
 mod admin;
 mod bind;
+mod budget;
 mod clock;
+mod cost;
 mod error;
 mod failures;
 mod front_door;

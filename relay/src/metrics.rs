@@ -55,11 +55,16 @@ async fn healthz(State(view): State<SharedView>) -> (StatusCode, &'static str) {
     }
 }
 
-async fn readyz(State(view): State<SharedView>) -> (StatusCode, &'static str) {
-    match view.is_draining() {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        false => (StatusCode::OK, "ready\n"),
-    }
+/// A spent budget leaves STUN and live allocations: ready, and told in the body.
+async fn readyz(State(view): State<SharedView>) -> (StatusCode, String) {
+    let (code, word) = match view.is_draining() {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+        false => (StatusCode::OK, "ready"),
+    };
+    let budget = view.node.budget.spent().map(|spent| {
+        format!("budget: {}, {:.0} % spent\n", spent.step.name(), (spent.ratio * 100.0).floor())
+    });
+    (code, format!("{word}\n{}", budget.unwrap_or_default()))
 }
 
 fn render(view: SharedView) -> Vec<u8> {

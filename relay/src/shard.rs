@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use turnpike_proto::{AllocationKey, ByFamily, Cause, DropReason, Family, Now, Server, Transport};
 use turnpike_relay_api::{
     admin::{Session, Traffic},
+    cost::Step,
     target::Target,
 };
 
@@ -35,6 +36,7 @@ use self::{
     streams::{StreamListener, Streams},
 };
 use crate::{
+    budget::Budget,
     clock::Clock,
     failures::FailureLog,
     front_door::FrontDoor,
@@ -157,6 +159,7 @@ pub(crate) struct Node {
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) failures: Arc<FailureLog>,
     pub(crate) board: Arc<Board>,
+    pub(crate) budget: Arc<Budget>,
     /// Absent where TLS is off.
     pub(crate) tls: Option<Arc<Tls>>,
     /// Where HTTPS goes; absent where TLS is off.
@@ -201,6 +204,8 @@ pub(crate) struct Shard {
     ended: ByClient<Traffic>,
     /// Where what flowed is kept.
     feed: Feed,
+    /// The step of the budget that holds here.
+    budget_step: Step,
     now: Now,
     publish_at: Duration,
     stopped: bool,
@@ -247,6 +252,7 @@ impl Shard {
             too_long: Vec::new(),
             ended: ByClient::default(),
             feed,
+            budget_step: Step::Ok,
             now,
             publish_at: now.mono,
             stopped: false,
@@ -268,6 +274,7 @@ impl Shard {
             self.flush();
             self.release_closed();
             if self.now.mono >= self.publish_at || self.stopped {
+                self.heed_budget();
                 self.sweep_streams();
                 self.flush();
                 self.release_closed();
@@ -410,6 +417,20 @@ impl Shard {
                 }
             }
         });
+    }
+
+    /// Slows allocations down, or ends them, as the budget says.
+    fn heed_budget(&mut self) {
+        let budget = &self.node.budget;
+        let step = budget.step();
+        if step != self.budget_step {
+            self.budget_step = step;
+            self.server.cap_bitrate(budget.bitrate(step));
+            if budget.cuts(step) {
+                self.server.close_all(self.now, Cause::Quota);
+                self.act_on_outputs();
+            }
+        }
     }
 
     fn publish(&mut self) {

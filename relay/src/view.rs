@@ -91,6 +91,7 @@ impl View {
             allocations_limit: self.node.shared.limits.allocations as u64,
             allocations_created: snapshot.counters.allocations_created.total(),
             traffic: snapshot.total_traffic(),
+            budget: self.node.budget.spent(),
         }
     }
 

@@ -3,7 +3,10 @@
 use std::{path::Path, time::Duration};
 
 use tokio_util::sync::CancellationToken;
-use turnpike_relay_api::admin::{STATUS, Status};
+use turnpike_relay_api::{
+    admin::{STATUS, Status},
+    cost::Step,
+};
 
 use crate::{ice::RelayUp, relay_admin};
 
@@ -18,7 +21,14 @@ pub(crate) async fn watch(socket: &Path, up: RelayUp, stop: CancellationToken) {
         let mut answered = false;
         loop {
             let status = relay_admin::get::<Status>(socket, STATUS).await;
-            let well = status.map(|status| !status.draining).map_err(|error| error.to_string());
+            let well = match status {
+                Ok(status) if status.draining => Ok(Some("it is draining")),
+                Ok(status) if status.budget.is_some_and(|spent| spent.step == Step::Stop) => {
+                    Ok(Some("its budget of the billing period is spent"))
+                }
+                Ok(_) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            };
             answered |= well.is_ok();
             let early = !answered && started.elapsed() < GRACE;
             if !early {
@@ -30,10 +40,11 @@ pub(crate) async fn watch(socket: &Path, up: RelayUp, stop: CancellationToken) {
     stop.run_until_cancelled(watching).await;
 }
 
-fn tell(up: &RelayUp, well: Result<bool, String>, socket: &Path) {
+/// `well` holds why it takes nobody, though it answers.
+fn tell(up: &RelayUp, well: Result<Option<&str>, String>, socket: &Path) {
     let (now, why) = match well {
-        Ok(true) => (true, String::new()),
-        Ok(false) => (false, "it is draining".to_owned()),
+        Ok(None) => (true, String::new()),
+        Ok(Some(why)) => (false, why.to_owned()),
         Err(error) => (false, error),
     };
     match (up.set(now), now) {
@@ -41,7 +52,7 @@ fn tell(up: &RelayUp, well: Result<bool, String>, socket: &Path) {
             code = "relay_unavailable",
             socket = %socket.display(),
             why,
-            "the relay cannot be used: callers get no TURN server until it answers; see `systemctl status \
+            "the relay cannot be used: callers get no TURN server until it can; see `systemctl status \
              turnpike-relay`, and that relay.admin_socket is the same for both services"
         ),
         (false, true) => tracing::info!("the relay answers: callers get TURN credentials again"),

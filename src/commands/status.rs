@@ -61,6 +61,10 @@ fn print(screen: &mut Screen, status: &Status) -> anyhow::Result<()> {
             status.allocations, status.allocations_limit, status.allocations_created
         ),
     )?;
+    if let Some(spent) = &status.budget {
+        let percent = (spent.ratio * 100.0).floor();
+        screen.pair("Budget", &format!("{percent:.0} % spent: {} (`turnpike budget`)", spent.step.name()))?;
+    }
     let traffic = &status.traffic;
     let leg = |into: u64, out: u64| format!("{} in, {} out", quantity::bytes(into), quantity::bytes(out));
     screen.pair("Clients", &leg(traffic.client_in.bytes, traffic.client_out.bytes))?;

@@ -5,7 +5,7 @@ use time::{Date, macros::format_description};
 use turnpike_config::parse_duration;
 use turnpike_relay_api::{
     admin::Traffic,
-    usage::{By, Format, Record, Sum, USAGE, Usage, UsageQuery},
+    usage::{By, BytePrice, Format, Record, Sum, USAGE, Usage, UsageQuery},
 };
 
 use super::ConfigFile;
@@ -116,21 +116,21 @@ impl Arguments {
     }
 }
 
-const FLOWS: [(&str, Side); 5] = [
-    ("From clients", Side::Right),
-    ("To clients", Side::Right),
-    ("To peers", Side::Right),
-    ("From peers", Side::Right),
-    ("Billed", Side::Right),
-];
+/// The columns after those of a row's own.
+fn columns<'a>(own: &[(&'a str, Side)], price: Option<&BytePrice>) -> Table {
+    let flows =
+        ["From clients", "To clients", "To peers", "From peers", "Billed"].map(|name| (name, Side::Right));
+    let cost = price.map(|_| ("Cost", Side::Right));
+    Table::new(&own.iter().copied().chain(flows).chain(cost).collect::<Vec<(&'a str, Side)>>())
+}
 
 fn print(screen: &mut Screen, usage: &Usage, by: Row) -> anyhow::Result<()> {
     if usage.total.allocations == 0 && usage.records.is_empty() && usage.sums.is_empty() {
         return Ok(screen.line("nothing was relayed in that time")?);
     }
     let table = match by {
-        Row::Allocation => records(&usage.records, &usage.total),
-        _ => sums(&usage.sums, &usage.total, by),
+        Row::Allocation => records(&usage.records, &usage.total, usage.price.as_ref()),
+        _ => sums(&usage.sums, &usage.total, by, usage.price.as_ref()),
     };
     screen.table(&table)?;
     if usage.truncated {
@@ -140,7 +140,7 @@ fn print(screen: &mut Screen, usage: &Usage, by: Row) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn records(records: &[Record], total: &Sum) -> Table {
+fn records(records: &[Record], total: &Sum, price: Option<&BytePrice>) -> Table {
     let own = [
         ("Began (UTC)", Side::Left),
         ("Life", Side::Right),
@@ -149,7 +149,7 @@ fn records(records: &[Record], total: &Sum) -> Table {
         ("Via", Side::Left),
         ("Ended by", Side::Left),
     ];
-    let mut table = Table::new(&[&own[..], &FLOWS].concat());
+    let mut table = columns(&own, price);
     for record in records {
         let cells = [
             quantity::moment(record.started),
@@ -159,15 +159,15 @@ fn records(records: &[Record], total: &Sum) -> Table {
             format!("{} {}", record.transport, record.family),
             record.cause.clone().unwrap_or_else(|| "live".to_owned()),
         ];
-        table.row(cells.into_iter().chain(flows(&record.traffic, record.billed_bytes)).collect());
+        table.row(cells.into_iter().chain(flows(&record.traffic, record.billed_bytes, price)).collect());
     }
     let cells = ["total", &quantity::span(total.seconds), &total.allocations.to_string(), "", "", ""];
     let cells = cells.map(str::to_owned);
-    table.row(cells.into_iter().chain(flows(&total.traffic, total.billed_bytes)).collect());
+    table.row(cells.into_iter().chain(flows(&total.traffic, total.billed_bytes, price)).collect());
     table
 }
 
-fn sums(sums: &[Sum], total: &Sum, by: Row) -> Table {
+fn sums(sums: &[Sum], total: &Sum, by: Row, price: Option<&BytePrice>) -> Table {
     let name = match by {
         Row::Day => "Day (UTC)",
         Row::Subject => "Subject",
@@ -175,19 +175,22 @@ fn sums(sums: &[Sum], total: &Sum, by: Row) -> Table {
         Row::Tenant | Row::Allocation => "Tenant",
     };
     let own = [(name, Side::Left), ("Allocations", Side::Right), ("Time", Side::Right)];
-    let mut table = Table::new(&[&own[..], &FLOWS].concat());
+    let mut table = columns(&own, price);
     let mut add = |name: String, sum: &Sum| {
         let cells = [name, sum.allocations.to_string(), quantity::span(sum.seconds)];
-        table.row(cells.into_iter().chain(flows(&sum.traffic, sum.billed_bytes)).collect());
+        table.row(cells.into_iter().chain(flows(&sum.traffic, sum.billed_bytes, price)).collect());
     };
     sums.iter().for_each(|sum| add(or_dash(&sum.name), sum));
     add("total".to_owned(), total);
     table
 }
 
-fn flows(traffic: &Traffic, billed: u64) -> [String; 5] {
+fn flows(traffic: &Traffic, billed: u64, price: Option<&BytePrice>) -> Vec<String> {
     let Traffic { client_in, client_out, peer_out, peer_in, .. } = traffic;
-    [client_in.bytes, client_out.bytes, peer_out.bytes, peer_in.bytes, billed].map(quantity::bytes)
+    let bytes =
+        [client_in.bytes, client_out.bytes, peer_out.bytes, peer_in.bytes, billed].map(quantity::bytes);
+    let cost = price.map(|price| quantity::money(billed as f64 * price.blended, &price.currency));
+    bytes.into_iter().chain(cost).collect()
 }
 
 fn or_dash(name: &str) -> String {

@@ -203,6 +203,13 @@ impl Node {
         }
     }
 
+    /// Another one on the same site, after this one has ended.
+    pub(crate) fn restart_by(mut self, command: impl FnOnce(&Site) -> Command) -> Self {
+        let (process, log, ready) = spawn(command(&self.site));
+        (self.process, self.log, self.ready) = (process, log, ready);
+        self
+    }
+
     pub(crate) fn stdout(&mut self) -> Lines {
         Lines::of(self.process.stdout.take().unwrap())
     }

@@ -1,7 +1,8 @@
 use std::{path::Path, time::Duration};
 
 use turnpike_config::{
-    ClientPrivacy, IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress, UserPrivacy,
+    BudgetLimit, ClientPrivacy, Count, IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress, Tier,
+    UserPrivacy,
 };
 
 use super::Machine;
@@ -78,6 +79,27 @@ fn every_key_reaches_its_value() {
     let usage = &config.usage;
     assert_eq!((usage.interim, usage.retention_days), (Duration::from_secs(2), 7));
     assert_eq!((usage.client_address, usage.user), (ClientPrivacy::Full, UserPrivacy::None));
+    let price = config.cost.price.as_ref().unwrap();
+    assert!(price.source.as_ref().unwrap().starts_with("AWS EC2"));
+    assert_eq!((price.currency.as_str(), price.base, price.included), ("EUR", 4.5, 1_000_000_000_000));
+    assert_eq!(
+        (price.round_up_to, config.cost.count, config.cost.reset_day),
+        (1_000_000_000, Count::Both, 31)
+    );
+    let tiers = [(Some(10_000_000_000_000), 80.0 / 1e12), (None, 0.05 / 1_073_741_824.0)];
+    assert_eq!(price.tiers, tiers.map(|(up_to, per_byte)| Tier { up_to, per_byte }));
+    let [cloudflare, twilio] = &config.cost.compare[..] else { panic!("{:?}", config.cost.compare) };
+    assert_eq!(
+        (cloudflare.price.included, cloudflare.count, cloudflare.rate),
+        (1_000_000_000_000, Count::ClientOut, 0.9)
+    );
+    assert_eq!((twilio.price.tiers[0].per_byte, twilio.price.included), (0.4 / 1e9, 10_000_000_000));
+    let budget = &config.budget;
+    assert_eq!(
+        (budget.limit, budget.warn_at, budget.degrade_at),
+        (Some(BudgetLimit::Money(25.0)), 0.5, 0.75)
+    );
+    assert_eq!((budget.degraded_bitrate, budget.cut), (1_000_000, true));
     assert_eq!(config.log.level, "warn,turnpike_relay=debug");
     assert_eq!(config.log.format, LogFormat::Json);
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::target::Target;
+use crate::{cost::Spent, target::Target};
 
 /// `GET`: [`Status`].
 pub const STATUS: &str = "/v1/status";
@@ -55,6 +55,9 @@ pub struct Status {
     pub allocations_created: u64,
     /// Totals since the start, live and ended.
     pub traffic: Traffic,
+    /// How far the budget of the billing period is spent; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Spent>,
 }
 
 /// The live allocations.

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod cost;
 pub mod credential;
 pub mod proxy;
 pub mod target;

@@ -83,6 +83,21 @@ pub struct Usage {
     pub total: Sum,
     /// More fits than is listed.
     pub truncated: bool,
+    /// What a billed byte costs, where there is a price.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub price: Option<BytePrice>,
+}
+
+/// What one billed byte costs.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BytePrice {
+    /// Three letters.
+    pub currency: String,
+    /// Its part of what the whole period is projected to cost.
+    pub blended: f64,
+    /// What the next one adds: 0 while bytes are included.
+    pub marginal: f64,
 }
 
 /// The record of one allocation, after RFC 2866. Counters are cumulative.
@@ -162,6 +177,9 @@ pub enum Count {
     Both,
     /// The larger of the two.
     Max,
+    /// What goes to clients, as providers of TURN count.
+    #[serde(rename = "client_out")]
+    ClientOut,
 }
 
 impl Count {
@@ -172,6 +190,7 @@ impl Count {
             Self::Egress => out,
             Self::Both => out + into,
             Self::Max => out.max(into),
+            Self::ClientOut => traffic.client_out.bytes,
         }
     }
 }
@@ -214,6 +233,7 @@ mod tests {
         assert_eq!(Count::Egress.bytes(&traffic), 120);
         assert_eq!(Count::Both.bytes(&traffic), 240);
         assert_eq!(Count::Max.bytes(&traffic), 120);
+        assert_eq!(Count::ClientOut.bytes(&traffic), 70);
         let only_in = Traffic { peer_in: flow(500), ..Traffic::default() };
         assert_eq!(
             [Count::Egress, Count::Both, Count::Max].map(|count| count.bytes(&only_in)),

@@ -94,7 +94,7 @@ impl Limiter {
     /// `None` when nothing is limited, which then costs nothing. Without a limit of its own when that is 0.
     pub(crate) fn new(bits_per_second: u64, shares: Shares) -> Option<Box<Self>> {
         let Shares { subject, credential, bytes } = shares;
-        let own = (bits_per_second > 0).then(|| Bucket { rate: Rate::new(bits_per_second), full_again: 0 });
+        let own = Bucket::new(bits_per_second);
         let limited = own.is_some() || subject.is_some() || credential.is_some() || bytes.is_some();
         limited.then(|| {
             Box::new(Self {
@@ -104,6 +104,14 @@ impl Limiter {
                 bytes,
             })
         })
+    }
+
+    /// Changes what an allocation may do by itself, which is then full again; 0 is no limit.
+    pub(crate) fn set_own(limiter: &mut Option<Box<Self>>, bits_per_second: u64) {
+        match limiter {
+            Some(limiter) => limiter.own = Bucket::new(bits_per_second),
+            None => *limiter = Self::new(bits_per_second, Shares::default()),
+        }
     }
 
     /// Whether so many bytes may pass; nothing is taken yet, so that a datagram which another limit drops costs nothing
@@ -180,6 +188,11 @@ struct Bucket {
 }
 
 impl Bucket {
+    /// A full one; `None` of 0.
+    fn new(bits_per_second: u64) -> Option<Self> {
+        (bits_per_second > 0).then(|| Self { rate: Rate::new(bits_per_second), full_again: 0 })
+    }
+
     fn has_room(&self, now: Duration) -> bool {
         self.rate.take(self.full_again, now, 0).is_some()
     }

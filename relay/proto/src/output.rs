@@ -195,6 +195,8 @@ pub enum RelayRefused {
     Revoked,
     /// The node has as many allocations as it may: 508.
     NodeFull,
+    /// The node may not cost any more in this billing period: 508.
+    Budget,
     /// No port is left: 508.
     NoPort,
     /// Nothing is held under that token: 508 (RFC 8656 §7.2).

@@ -49,6 +49,8 @@ pub struct Server {
     /// This server's slice of what all of the process relay.
     total: Option<Lease>,
     next_sweep: Duration,
+    /// Most bits a second of an allocation for now; 0 is no limit beside the configured one.
+    bitrate_cap: u64,
 }
 
 #[derive(Default)]
@@ -88,6 +90,7 @@ impl Server {
             ended: Traffic::default(),
             total,
             next_sweep: Duration::ZERO,
+            bitrate_cap: 0,
         }
     }
 
@@ -215,7 +218,7 @@ impl Server {
 
     /// The relay sockets are bound: only now is the Allocate answered.
     pub fn handle_relay_opened(&mut self, now: Now, key: AllocationKey, relay: OpenedRelay) {
-        let own_limit = self.config.max_bitrate_per_allocation;
+        let own_limit = self.own_bitrate();
         let Some(allocation) = self.opening(key) else { return };
         allocation.start(&relay.advertised, now.mono);
         allocation.reservation = relay.reservation;
@@ -239,6 +242,7 @@ impl Server {
                 ErrorCode::AllocationQuotaReached
             }
             RelayRefused::NodeFull
+            | RelayRefused::Budget
             | RelayRefused::NoPort
             | RelayRefused::UnknownReservation
             | RelayRefused::Socket => ErrorCode::InsufficientCapacity,
@@ -292,6 +296,21 @@ impl Server {
     /// While draining, every new Allocate is refused with 508.
     pub fn set_draining(&mut self, draining: bool) {
         self.draining = draining;
+    }
+
+    /// Holds each allocation, live or new, to so many bits a second at most, whatever else it may; 0 takes that back.
+    pub fn cap_bitrate(&mut self, bits_per_second: u64) {
+        self.bitrate_cap = bits_per_second;
+        let own = self.own_bitrate();
+        for allocation in self.slots.iter_mut().filter_map(|slot| slot.allocation.as_mut()) {
+            Limiter::set_own(&mut allocation.limiter, own);
+        }
+    }
+
+    /// What one allocation may do by itself; 0 is no limit.
+    fn own_bitrate(&self) -> u64 {
+        let limits = [self.config.max_bitrate_per_allocation, self.bitrate_cap];
+        limits.into_iter().filter(|limit| *limit > 0).min().unwrap_or(0)
     }
 
     /// Ends every allocation.

@@ -224,6 +224,20 @@ impl Database {
         Ok(lost as u64)
     }
 
+    /// When the ledger began: now, if it begins now.
+    pub(super) fn began(&mut self, now: u64) -> Result<u64, Fault> {
+        let writing = self.begin()?;
+        let began = match fact(&writing.transaction, "began")? {
+            0 => {
+                writing.set("began", signed(now))?;
+                now
+            }
+            began => began.max(0) as u64,
+        };
+        writing.commit()?;
+        Ok(began)
+    }
+
     /// What a billing period has seen.
     pub(super) fn period(&self, start: i64) -> Result<Traffic, Fault> {
         let sql = format!("SELECT {COUNTERS} FROM periods WHERE start = ?1");

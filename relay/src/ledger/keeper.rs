@@ -23,7 +23,7 @@ use super::{
     label::Labels,
     period::{DAY, day_of, next_period, period_start},
 };
-use crate::clock::Clock;
+use crate::{budget::Budget, clock::Clock};
 
 /// Ended allocations that wait to be written while the database takes nothing.
 const MOST_WAITING: usize = 65_536;
@@ -42,6 +42,7 @@ pub(super) struct Settings {
     pub(super) retention_days: u32,
     pub(super) reset_day: u8,
     pub(super) count: Count,
+    pub(super) budget: Arc<Budget>,
     pub(super) labels: Labels,
 }
 
@@ -84,10 +85,12 @@ impl Keeper {
             sweep_at: now.mono,
             is_failing: false,
         };
+        keeper.published.change(|reading| (reading.at, reading.began) = (now.unix, now.unix));
         keeper.begin_day();
         if let Err(fault) = keeper.open_database() {
             keeper.tell_failure(&fault);
         }
+        keeper.settings.budget.look_at(&keeper.published.reading());
         keeper
     }
 
@@ -209,6 +212,7 @@ impl Keeper {
                 reading.tenants[place].1 += count.bytes(&traffic);
             }
         });
+        self.settings.budget.look_at(&self.published.reading());
     }
 
     /// Turns to the billing period and the days that are counted now. A clock that was wrong may bring back a period.
@@ -242,7 +246,9 @@ impl Keeper {
             database.period(period_start(today, self.settings.reset_day))?,
             database.days_from(today - DAYS + 1)?,
         );
+        let began = database.began(self.at)?;
         self.published.change(|reading| {
+            reading.began = began;
             reading.period.add(&period);
             for (day, traffic) in days {
                 match reading.days.iter_mut().find(|(known, _)| *known == day) {

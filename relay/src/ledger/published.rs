@@ -49,6 +49,8 @@ pub(crate) struct Reading {
     pub(crate) tenants: Vec<(&'static str, u64)>,
     /// Unix time of what was taken in last.
     pub(crate) at: u64,
+    /// Unix time of the ledger's beginning.
+    pub(crate) began: u64,
 }
 
 /// Shared by the ledger's thread and those who ask.

@@ -2,7 +2,11 @@
 //! label values is there from the start.
 
 use turnpike_proto::{ByFamily, DropReason, Family, Label, Tally, Transport};
-use turnpike_relay_api::admin::Flow;
+use turnpike_relay_api::{
+    admin::Flow,
+    cost::{Cost, Priced, Spent},
+    usage::flows as flows_of,
+};
 
 use crate::{
     front_door::{FrontDoor, Outcome},
@@ -48,6 +52,9 @@ pub(crate) struct Reading {
     written: [u64; 3],
     lost: [u64; 3],
     last_write: u64,
+    cost: Cost,
+    vendors: Vec<&'static str>,
+    spent: Option<Spent>,
 }
 
 struct TlsReading {
@@ -321,6 +328,96 @@ pub(crate) static TABLE: &[Row] = &[
         },
     },
     Row {
+        name: "turnpike_billing_period_bytes",
+        kind: Kind::Gauge,
+        help: "IP-layer bytes of allocations in the billing period, over restarts; hairpin never left the machine and is \
+               part of peer_out and peer_in.",
+        labels: &["flow"],
+        samples: |reading| {
+            let flows = flows_of(&reading.cost.traffic);
+            flows.map(|(name, flow)| (vec![name], flow.bytes as f64)).into()
+        },
+    },
+    Row {
+        name: "turnpike_billing_period_billed_bytes",
+        kind: Kind::Gauge,
+        help: "What of them is on the bill.",
+        labels: &[],
+        samples: |reading| one(reading.cost.billed_bytes),
+    },
+    Row {
+        name: "turnpike_billing_period_projected_bytes",
+        kind: Kind::Gauge,
+        help: "What will be on the bill when the period ends, at the rate of the last seven days.",
+        labels: &[],
+        samples: |reading| one(reading.cost.projected_bytes),
+    },
+    Row {
+        name: "turnpike_billing_period_cost",
+        kind: Kind::Gauge,
+        help: "What the billing period has cost, in the currency of the configuration; absent without a price.",
+        labels: &["component"],
+        samples: |reading| {
+            let parts = |price: &Priced| [(vec!["base"], price.base), (vec!["traffic"], price.traffic)];
+            reading.cost.price.iter().flat_map(parts).collect()
+        },
+    },
+    Row {
+        name: "turnpike_billing_period_projected_cost",
+        kind: Kind::Gauge,
+        help: "What the billing period will have cost when it ends; absent without a price.",
+        labels: &[],
+        samples: |reading| priced(reading, Priced::projected_total),
+    },
+    Row {
+        name: "turnpike_cost_included_bytes",
+        kind: Kind::Gauge,
+        help: "Bytes on the bill that cost nothing more; absent without a price.",
+        labels: &[],
+        samples: |reading| priced(reading, |price| price.included_bytes as f64),
+    },
+    Row {
+        name: "turnpike_cost_marginal_per_byte",
+        kind: Kind::Gauge,
+        help: "What the next byte costs, 0 inside the allowance; absent without a price.",
+        labels: &[],
+        samples: |reading| priced(reading, |price| price.byte.marginal),
+    },
+    Row {
+        name: "turnpike_cost_blended_per_byte",
+        kind: Kind::Gauge,
+        help: "What a byte costs of what the period is projected to cost; absent without a price.",
+        labels: &[],
+        samples: |reading| priced(reading, |price| price.byte.blended),
+    },
+    Row {
+        name: "turnpike_cost_comparison",
+        kind: Kind::Gauge,
+        help: "What the traffic of the billing period would have cost elsewhere; absent where nobody is compared with.",
+        labels: &["vendor"],
+        samples: |reading| {
+            let cost = |vendor: &'static str| {
+                let found = reading.cost.comparison.iter().find(|compared| compared.vendor == vendor);
+                found.map(|compared| (vec![vendor], compared.cost))
+            };
+            reading.vendors.iter().filter_map(|vendor| cost(vendor)).collect()
+        },
+    },
+    Row {
+        name: "turnpike_budget_ratio",
+        kind: Kind::Gauge,
+        help: "The part of the budget that is spent; absent without a budget.",
+        labels: &[],
+        samples: |reading| reading.spent.iter().map(|spent| (Vec::new(), spent.ratio)).collect(),
+    },
+    Row {
+        name: "turnpike_budget_step",
+        kind: Kind::Gauge,
+        help: "What holds because of the budget: 0 nothing, 1 warn, 2 degrade, 3 stop; absent without a budget.",
+        labels: &[],
+        samples: |reading| reading.spent.iter().flat_map(|spent| one(spent.step as u64)).collect(),
+    },
+    Row {
         name: "turnpike_draining",
         kind: Kind::Gauge,
         help: "1 while new allocations are refused and live ones served.",
@@ -347,6 +444,9 @@ impl Reading {
             written: Status::ALL.map(|status| usage.written(status)),
             lost: Status::ALL.map(|status| usage.lost(status)),
             last_write: usage.last_write(),
+            cost: view.ledger.cost(),
+            vendors: view.ledger.vendors.clone(),
+            spent: view.node.budget.spent(),
         }
     }
 }
@@ -364,6 +464,10 @@ fn last_reload(view: &View) -> (bool, u64) {
         Some((of_tls, tls_at)) => (success && of_tls, at.max(tls_at)),
         None => (success, at),
     }
+}
+
+fn priced(reading: &Reading, value: impl Fn(&Priced) -> f64) -> Vec<Sample> {
+    reading.cost.price.iter().map(|price| (Vec::new(), value(price))).collect()
 }
 
 fn by_status(value: impl Fn(Status) -> u64) -> Vec<Sample> {

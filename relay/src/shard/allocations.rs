@@ -6,7 +6,7 @@ use turnpike_proto::{
     AllocationKey, ByFamily, Cause, Closed, DropReason, Family, FiveTuple, Label as _, OpenedRelay, Output,
     RelayRefused, RelayRequest, Shares, Transport,
 };
-use turnpike_relay_api::target::Target;
+use turnpike_relay_api::{cost::Step, target::Target};
 
 use super::{
     Holder, Node, Relay, Shard,
@@ -96,9 +96,12 @@ impl Shard {
         allocation: AllocationKey,
         request: &RelayRequest,
     ) -> Result<(RelaySockets, Shares), RelayRefused> {
-        let Node { shared, revocations, .. } = &self.node;
+        let Node { shared, revocations, budget, .. } = &self.node;
         if revocations.cover(&request.subject, self.now.unix) {
             return Err(RelayRefused::Revoked);
+        }
+        if budget.step() == Step::Stop {
+            return Err(RelayRefused::Budget);
         }
         let shares = shared.shares.of(request)?;
         let sockets = shared.open(request, self.now.mono)?;

@@ -264,3 +264,26 @@ fn the_last_bytes_of_a_credential_are_relayed_and_then_all_of_its_allocations_en
     let mut late = User::new(9, "a:b10000");
     assert_eq!(late.allocate(world).code(), 486);
 }
+
+#[test]
+fn a_cap_slows_live_and_new_allocations_down_and_is_taken_back() {
+    let mut world = World::with(turnpike_proto::Config { max_bitrate_per_allocation: 1_600_000, ..config() });
+    let old = caller(&mut world, 1, "old");
+    world.server.cap_bitrate(80_000);
+    let new = caller(&mut world, 2, "new");
+    for (user, host) in [(&old, 1), (&new, 2)] {
+        assert_near(both_ways(&mut world, user, host, 4), 45_000);
+    }
+    world.server.cap_bitrate(8_000_000);
+    assert_near(both_ways(&mut world, &old, 1, 4), 900_000);
+    world.server.cap_bitrate(0);
+    world.pass(1.0);
+    assert_near(both_ways(&mut world, &new, 2, 4), 900_000);
+
+    let mut unlimited = World::new();
+    let user = caller(&mut unlimited, 1, "a");
+    unlimited.server.cap_bitrate(80_000);
+    assert_near(both_ways(&mut unlimited, &user, 1, 4), 45_000);
+    unlimited.server.cap_bitrate(0);
+    assert_eq!(both_ways(&mut unlimited, &user, 1, 1), 2_000 * COUNTED);
+}

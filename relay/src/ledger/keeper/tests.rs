@@ -4,6 +4,7 @@ use turnpike_config::{ClientPrivacy, Usage, UserPrivacy};
 use turnpike_proto::{AllocationId, Cause, Transport};
 use turnpike_relay_api::{
     admin::Flow,
+    cost::{Spent, Step},
     usage::{By, UsageQuery},
 };
 
@@ -23,6 +24,24 @@ fn labels(folder: &Path) -> Labels {
     Labels::new(&usage, &["shop".to_owned()], folder)
 }
 
+/// Of 10,000 bytes.
+fn budget() -> Arc<Budget> {
+    let budget = turnpike_config::Budget {
+        limit: Some(turnpike_config::BudgetLimit::Bytes(10_000)),
+        warn_at: 0.5,
+        degrade_at: 0.75,
+        degraded_bitrate: 64_000,
+        cut: false,
+    };
+    let cost = turnpike_config::Cost {
+        price: None,
+        count: turnpike_config::Count::Egress,
+        reset_day: 1,
+        compare: Vec::new(),
+    };
+    Arc::new(Budget::new(&budget, crate::cost::Prices::new(&cost)))
+}
+
 fn keeper(folder: &Path) -> Keeper {
     let settings = Settings {
         file: folder.join("usage.db"),
@@ -30,6 +49,7 @@ fn keeper(folder: &Path) -> Keeper {
         retention_days: 35,
         reset_day: 1,
         count: Count::Egress,
+        budget: budget(),
         labels: labels(folder),
     };
     let mut keeper = Keeper::open(settings, Clock::start(), Arc::new(Published::new(&["shop".to_owned()])));
@@ -233,4 +253,26 @@ fn records_past_their_time_go_and_the_sums_of_their_days_stay() {
     let records = read(folder.path(), By::Allocation).records;
     assert_eq!(records.iter().map(|record| record.subject.as_str()).collect::<Vec<_>>(), ["b"]);
     assert_eq!(read(folder.path(), By::Day).sums.len(), 2);
+}
+
+#[test]
+fn a_budget_goes_up_its_steps_is_kept_over_a_restart_and_begins_anew_with_the_period() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = keeper(folder.path());
+    let [one] = ids();
+    first.take(batch(LATE, vec![opened(one, "alice", LATE)], vec![], vec![]));
+    let mut seen = Vec::new();
+    for bytes in [1_000, 1_666, 1_667, 2_499, 2_500, 3_333, 3_334] {
+        first.take(batch(LATE + 1, vec![], vec![(one, traffic(bytes))], vec![]));
+        seen.push(first.settings.budget.step().name());
+    }
+    assert_eq!(seen, ["ok", "ok", "warn", "warn", "degrade", "degrade", "stop"], "of three bytes for each");
+    first.write();
+    drop(first);
+    let mut second = keeper(folder.path());
+    // The clock of the machine is in another month than the records of the test.
+    second.take(batch(LATE + 2, vec![], vec![], vec![]));
+    assert_eq!(second.settings.budget.spent().unwrap().step, Step::Stop);
+    second.take(batch(LATE + 10, vec![], vec![], vec![]));
+    assert_eq!(second.settings.budget.spent().unwrap(), Spent { step: Step::Ok, ratio: 0.0 });
 }

@@ -333,6 +333,7 @@ impl Play {
             RelayRefused::Revoked => 401,
             RelayRefused::SubjectQuota | RelayRefused::ClientQuota | RelayRefused::ByteQuota => 486,
             RelayRefused::NodeFull
+            | RelayRefused::Budget
             | RelayRefused::NoPort
             | RelayRefused::UnknownReservation
             | RelayRefused::Socket => 508,
