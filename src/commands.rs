@@ -1,10 +1,11 @@
 //! The command line: one module a command.
 
 mod budget;
-mod config_check;
+pub(crate) mod config_check;
 mod config_file;
 mod cost;
 mod creds;
+mod doctor;
 mod drain;
 mod pages;
 mod ports;
@@ -57,6 +58,8 @@ enum Command {
     Ports(ports::Arguments),
     /// Look after the secret that signs credentials
     Secret(secret::Arguments),
+    /// Look for what keeps this node from serving strangers, and say what mends it
+    Doctor(doctor::Arguments),
     /// Try a TURN server, this one or any other, from the first byte to a stream through the relay
     Probe(probe::Arguments),
     /// Look at the configuration
@@ -88,6 +91,7 @@ impl Arguments {
             Command::Cost(arguments) => cost::execute(&arguments),
             Command::Budget(arguments) => budget::execute(&arguments),
             Command::Creds(arguments) => creds::execute(&arguments),
+            Command::Doctor(arguments) => doctor::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),
             Command::Drain(arguments) => drain::execute(&arguments),
             Command::Undrain(arguments) => drain::undo(&arguments),

@@ -5,7 +5,9 @@
 mod announcement;
 mod commands;
 mod credential;
+mod doctor;
 mod exit;
+mod http;
 mod logging;
 mod probe;
 mod quantity;

@@ -1,16 +1,15 @@
 //! One exchange with the relay of this host, over its admin socket.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, time::Duration};
 
 use anyhow::{Context as _, bail};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, body::Bytes, client::conn::http1, header};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
+use hyper::{Method, Request, body::Bytes, header};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::net::UnixStream;
 use turnpike_config::MissingSecret;
 
-use crate::{commands::ConfigFile, exit::Unreachable};
+use crate::{commands::ConfigFile, exit::Unreachable, http};
 
 /// Longer than a relay takes that writes its ledger to a slow disk.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -72,36 +71,19 @@ impl RelayAdmin {
             .body(Full::new(body))?;
         let late =
             io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", WITHIN.as_secs()));
-        let exchange =
-            async { tokio::time::timeout(WITHIN, send(&self.socket, request)).await.unwrap_or(Err(late)) };
-        let (status, text) = self
+        let sent = async { http::send(UnixStream::connect(&self.socket).await?, request).await };
+        let exchange = async { tokio::time::timeout(WITHIN, sent).await.unwrap_or(Err(late)) };
+        let http::Answer { status, body } = self
             .runtime
             .block_on(exchange)
             .map_err(|source| Unreachable { path: self.socket.clone(), source })?;
         if status.is_success() {
-            return Ok(text);
+            return Ok(body);
         }
-        match serde_json::from_str(&text) {
+        match serde_json::from_str(&body) {
             Ok(Problem { title, detail: Some(detail) }) => bail!("the relay refuses: {title} ({detail})"),
             Ok(Problem { title, detail: None }) => bail!("the relay refuses: {title}"),
             Err(_) => bail!("the relay refuses with {status}"),
-        }
-    }
-}
-
-async fn send(socket: &Path, request: Request<Full<Bytes>>) -> io::Result<(hyper::StatusCode, String)> {
-    let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-    let exchange = async {
-        let answer = sender.send_request(request).await.map_err(io::Error::other)?;
-        let status = answer.status();
-        let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok((status, String::from_utf8_lossy(&body).into_owned()))
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        ended = connection => {
-            Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))
         }
     }
 }

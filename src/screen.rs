@@ -13,6 +13,20 @@ pub(crate) enum Verdict {
     Warn,
     /// Does not work.
     Fail,
+    /// Cannot be known from here.
+    Unknown,
+}
+
+impl Verdict {
+    /// As it is printed for programs.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// Standard output.
@@ -51,6 +65,7 @@ impl Screen {
             Verdict::Ok => ("ok", "32"),
             Verdict::Warn => ("warn", "33"),
             Verdict::Fail => ("FAIL", "31;1"),
+            Verdict::Unknown => ("?", "36"),
         };
         let word = self.painted(colour, &format!("{word:<6}"));
         writeln!(self.out, "{word}{about:<12}{found}")

@@ -89,10 +89,7 @@ impl Relay {
         let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
         let (front_door, reception) = front_door(config).unzip();
-        let visitors = if front_door.is_some() { config.signaling.max_sockets } else { 0 };
-        let families = relayed(config).iter().filter(|(_, relay)| relay.is_some()).count();
-        let files_of_each = families + usize::from(!(tcp.is_empty() && secure.is_empty()));
-        host::raise_open_files(config.relay.max_allocations, files_of_each, visitors);
+        host::raise_open_files(config);
         host::warn_of_shared_ports(config.relay.port_range);
 
         let clock = Clock::start();

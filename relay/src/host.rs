@@ -6,7 +6,7 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use turnpike_config::RelayAddress;
+use turnpike_config::{Config, RelayAddress};
 use turnpike_proto::OwnAddresses;
 
 use crate::io::interface_addresses;
@@ -44,32 +44,54 @@ pub(crate) fn own_addresses(
 
 /// Says so where the kernel may give relay ports to other programs.
 pub(crate) fn warn_of_shared_ports(range: (u16, u16)) {
-    let read = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
-    let reserved = read("ip_local_reserved_ports");
-    if let Some((first, last)) = shared_ports(range, &read("ip_local_port_range"), &reserved) {
-        let mut value = reserved.trim().to_owned();
-        if !value.is_empty() {
-            value.push(',');
-        }
-        tracing::warn!(
-            "relay ports {first}-{last} are also given by the kernel to other programs, which will take some of them; \
-             to reserve them: sysctl -w net.ipv4.ip_local_reserved_ports={value}{}-{}",
-            range.0,
-            range.1
-        );
+    if let Some(cure) = ports_given_to_others(range) {
+        tracing::warn!("{cure}");
     }
 }
 
-/// Takes as many open files as the process may have, and says so where that is too few: each allocation is one for each
-/// relayed address, and another where its client comes by a stream; each visitor over HTTPS is two.
-pub(crate) fn raise_open_files(allocations: usize, files_of_each: usize, visitors: usize) {
+/// Which relay ports the kernel gives to other programs, and how to keep them; `None` when it gives none.
+pub fn ports_given_to_others(range: (u16, u16)) -> Option<String> {
+    let read = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
+    let reserved = read("ip_local_reserved_ports");
+    let (first, last) = shared_ports(range, &read("ip_local_port_range"), &reserved)?;
+    let mut value = reserved.trim().to_owned();
+    if !value.is_empty() {
+        value.push(',');
+    }
+    Some(format!(
+        "relay ports {first}-{last} are also given by the kernel to other programs, which will take some of them; \
+         to reserve them: sysctl -w net.ipv4.ip_local_reserved_ports={value}{}-{}",
+        range.0, range.1
+    ))
+}
+
+/// How many files this process may open, where that is limited, and how many a configuration may need: each allocation
+/// is one for each relayed address, and another where its client comes by a stream; each visitor over HTTPS is two.
+pub fn open_files(config: &Config) -> (Option<u64>, u64) {
+    let Config { relay, tls, .. } = config;
+    let families = usize::from(relay.relay_ipv4.is_some()) + usize::from(relay.relay_ipv6.is_some());
+    let has_streams = !relay.listen_tcp.is_empty() || tls.is_some();
+    let files = relay.max_allocations * (families + usize::from(has_streams)) + 2 * visitors(config);
+    (getrlimit(Resource::Nofile).maximum, files as u64 + OTHER_FILES)
+}
+
+fn visitors(config: &Config) -> usize {
+    match config.tls.is_some() && config.signaling.internal_socket.is_some() {
+        true => config.signaling.max_sockets,
+        false => 0,
+    }
+}
+
+/// Takes as many open files as the process may have, and says so where that is too few.
+pub(crate) fn raise_open_files(config: &Config) {
+    let (allocations, visitors) = (config.relay.max_allocations, visitors(config));
+    let (_, needed) = open_files(config);
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let got = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    let needed = (allocations * files_of_each + 2 * visitors) as u64 + OTHER_FILES;
     if let Some(got) = got.filter(|got| *got < needed) {
         tracing::warn!(
             "only {got} files may be open, too few for {allocations} allocations{}; raise LimitNOFILE= of the unit or \

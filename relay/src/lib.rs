@@ -33,6 +33,7 @@ mod worker;
 
 pub use bind::{Listening, Relay, is_skipped};
 pub use error::{Listener, StartError};
+pub use host::{open_files, ports_given_to_others};
 pub use remote::Remote;
 pub use serve::Summary;
 pub use tls::{Certificate, CertificateError, check_certificate};

@@ -98,7 +98,7 @@ fn joined<T: Display>(items: impl Iterator<Item = T>, between: &str) -> String {
 }
 
 /// Tries every address, and lets go of it.
-fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
+pub(crate) fn ports(config: &Config) -> Vec<(&'static str, Result<String, String>)> {
     let Config { relay, tls, signaling, metrics, .. } = config;
     let running = UnixStream::connect(&relay.admin_socket).is_ok();
     let tcp = |address: SocketAddr| TcpListener::bind(address).map(drop);

@@ -8,6 +8,7 @@ mod capture;
 mod certificate;
 mod coturn;
 mod creds;
+mod doctor;
 mod flood;
 mod http;
 mod ledger;
