@@ -2,6 +2,7 @@
 
 mod address;
 mod clock;
+mod cost;
 mod limits;
 mod ports;
 mod signaling;
@@ -13,7 +14,7 @@ use std::{fmt, str::FromStr};
 
 use serde::{Serialize, Serializer};
 use turnpike_config::{Host, Loaded};
-use turnpike_relay_api::admin::Status;
+use turnpike_relay_api::{admin::Status, cost::Budget};
 
 use crate::screen::Verdict;
 
@@ -30,10 +31,11 @@ pub(crate) enum Group {
     Limits,
     Signaling,
     Usage,
+    Cost,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Config,
         Self::Address,
         Self::Ports,
@@ -44,6 +46,7 @@ impl Group {
         Self::Limits,
         Self::Signaling,
         Self::Usage,
+        Self::Cost,
     ];
 
     fn name(self) -> &'static str {
@@ -58,6 +61,7 @@ impl Group {
             Self::Limits => "limits",
             Self::Signaling => "signaling",
             Self::Usage => "usage",
+            Self::Cost => "cost",
         }
     }
 }
@@ -91,6 +95,8 @@ pub(crate) struct Patient {
     pub(crate) host: Host,
     /// What the relay says of itself, or that it does not answer.
     pub(crate) relay: Result<Status, String>,
+    /// What it says of money; `None` when it does not answer.
+    pub(crate) budget: Option<Budget>,
 }
 
 /// What was found, and what to do where it is not in order.
@@ -147,6 +153,7 @@ pub(crate) fn examine(patient: &Patient, group: Group) -> Vec<Finding> {
         Group::Limits => limits::examine(patient, &mut findings),
         Group::Signaling => signaling::examine(patient, &mut findings),
         Group::Usage => state::examine(patient, &mut findings),
+        Group::Cost => cost::examine(patient, &mut findings),
     }
     findings.all
 }

@@ -1,6 +1,6 @@
 use clap::Args;
 use turnpike_config::{Host, MissingSecret};
-use turnpike_relay_api::admin::STATUS;
+use turnpike_relay_api::{admin::STATUS, cost::BUDGET};
 
 use super::ConfigFile;
 use crate::{
@@ -27,8 +27,13 @@ pub(crate) struct Arguments {
 /// What is wrong with the configuration; [`Shown`] when something has failed.
 pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     let loaded = arguments.config.load(MissingSecret::Refuse, false)?;
-    let relay = RelayAdmin::of(&arguments.config)?.get(STATUS).map_err(|error| error.to_string());
-    let patient = Patient { loaded, host: Host::detect(), relay };
+    let relay = RelayAdmin::of(&arguments.config)?;
+    let patient = Patient {
+        loaded,
+        host: Host::detect(),
+        relay: relay.get(STATUS).map_err(|error| error.to_string()),
+        budget: relay.get(BUDGET).ok(),
+    };
     let mut screen = Screen::stdout();
     let mut all = Vec::new();
     for group in Group::ALL {

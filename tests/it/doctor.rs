@@ -70,6 +70,12 @@ fn a_node_in_order_has_nothing_failed() {
     assert_eq!(found.verdicts("turn"), ["ok", "ok"], "{:#?}", found.findings);
     assert_eq!(found.verdicts("signaling"), ["ok"]);
     assert_eq!(found.verdicts("firewall"), ["unknown"]);
+    assert_eq!(
+        found.verdicts("cost"),
+        ["unknown", "warn"],
+        "neither price nor budget is set: {:#?}",
+        found.findings
+    );
     assert!(found.verdicts("ports").iter().all(|verdict| *verdict == "ok"), "{:#?}", found.findings);
 
     let text = node.site.command(&["doctor"]).output().unwrap();
@@ -97,6 +103,31 @@ fn services_that_do_not_run_or_do_not_serve_are_named() {
         assert!(std::time::Instant::now() < deadline, "signaling finds a relay that is not there");
     }
     doctor(&alone.site, &["signaling"]).assert_says("signaling", "fail", "is turnpike-relay running");
+}
+
+#[test]
+fn a_budget_and_what_is_projected_beyond_what_is_included_are_told() {
+    let site = site();
+    edit(
+        &site,
+        "[log]\n",
+        "[budget]\nper_period = \"1GiB\"\n\n[cost]\nincluded = \"1B\"\ntiers = [{ up_to = \"\", per_tb = 1.0 }]\n\n[log]\n",
+    );
+    doctor(&site, &["cost"]).assert_says("cost", "unknown", "no relay answers");
+    let node = site.start("relay");
+    let mut peer = node.allocate("alice");
+    let mut allocation = node.allocate("bob");
+    allocation.permit(&[peer.relayed().ip()]).unwrap();
+    peer.permit(&[allocation.relayed().ip()]).unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    loop {
+        allocation.send(peer.relayed(), &[0; 1000]).unwrap();
+        let found = doctor(&node.site, &["cost"]);
+        if found.verdicts("cost") == ["warn", "ok"] {
+            return found.assert_says("cost", "warn", "the rest is billed by the byte");
+        }
+        assert!(std::time::Instant::now() < deadline, "{:#?}", found.findings);
+    }
 }
 
 #[test]
