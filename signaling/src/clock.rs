@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+const BEFORE: Duration = Duration::from_secs(86_400);
+
 /// Reads both times.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
@@ -13,9 +15,9 @@ impl Clock {
         Self { start: Instant::now() }
     }
 
-    /// Time since the start.
+    /// Time since a day before the start: what a process before this one did has a time as well.
     pub(crate) fn mono(self) -> Duration {
-        self.start.elapsed()
+        self.start.elapsed() + BEFORE
     }
 
     /// Time since 1970.
@@ -25,6 +27,6 @@ impl Clock {
 
     /// The moment of a monotonic time, for timers.
     pub(crate) fn instant(self, mono: Duration) -> Instant {
-        self.start + mono
+        self.start + mono.saturating_sub(BEFORE)
     }
 }

@@ -8,7 +8,7 @@ mod server;
 pub(crate) use client::Description;
 pub(crate) use client::{
     Candidate, CandidateType, ClientEvent, Connect, DescriptionType, PairStats, Privacy, QueueJoin, Resume,
-    Signal, SignalBody,
+    Signal, SignalBody, WireId,
 };
 pub(crate) use code::ErrorCode;
 pub(crate) use server::{

@@ -4,6 +4,7 @@
 //! in which it happened, numbered without a gap.
 
 mod call;
+mod handover;
 mod negotiation;
 mod outbox;
 mod presence;
@@ -27,7 +28,7 @@ use self::{
     outbox::{Emitted, Outbox},
     presence::{Absences, Away},
 };
-pub(crate) use self::{outbox::Outlet, presence::Attached};
+pub(crate) use self::{handover::Handover, outbox::Outlet, presence::Attached};
 use crate::{
     clock::Clock,
     contract::{
@@ -57,6 +58,7 @@ pub(crate) struct Hub {
     ended_pairs: Option<EndedPairs>,
     clock: Clock,
     node: String,
+    rules: Rules,
     accept_within: Duration,
     resume_for: Duration,
     pair_grace: Duration,
@@ -115,20 +117,13 @@ impl Hub {
             rematch_after: config.signaling.rematch_after,
         };
         Self {
-            state: Mutex::new(State {
-                matching: Matching::new(rules),
-                sessions: HashMap::new(),
-                by_token: HashMap::new(),
-                by_resume: HashMap::new(),
-                absences: Absences::default(),
-                calls: HashMap::new(),
-                draining: false,
-            }),
+            state: Mutex::new(State::new(rules)),
             ice,
             metrics,
             ended_pairs,
             clock,
             node: config.node.name.clone(),
+            rules,
             accept_within: config.signaling.accept_within,
             resume_for: config.signaling.resume_for,
             pair_grace: config.signaling.pair_grace,
@@ -362,8 +357,7 @@ impl Hub {
         }
     }
 
-    /// Tells both sides of every pair that the node ends. Their credentials serve on: signaling may be started anew
-    /// without cutting a call.
+    /// Tells both sides of every pair that the node ends. Their credentials serve on: media needs no signaling.
     pub(crate) fn end_all(&self) {
         let now = self.clock.mono();
         let mut state = self.lock();
@@ -459,14 +453,19 @@ impl Hub {
                 if let Some(call) = state.calls.remove(&pair) {
                     self.metrics.pairs_ended.with_label_values(&[reason.name()]).inc();
                     self.call_ended(&call);
-                    if let (Some(ended), Some(until)) = (&self.ended_pairs, call.credentials_until()) {
-                        ended.put(pair, until);
-                    }
+                    self.tell_relay(pair, &call);
                     self.pair_ended.notify_waiters();
                 }
                 let next = if waiting { "waiting" } else { "idle" };
                 self.emit(state, now, session, &ServerEvent::MatchEnded { pair, reason, state: next });
             }
+        }
+    }
+
+    /// The credentials of a pair that has ended serve nobody any more.
+    fn tell_relay(&self, pair: Id, call: &Call) {
+        if let (Some(ended), Some(until)) = (&self.ended_pairs, call.credentials_until()) {
+            ended.put(pair, until);
         }
     }
 
@@ -526,6 +525,18 @@ impl Hub {
 }
 
 impl State {
+    fn new(rules: Rules) -> Self {
+        Self {
+            matching: Matching::new(rules),
+            sessions: HashMap::new(),
+            by_token: HashMap::new(),
+            by_resume: HashMap::new(),
+            absences: Absences::default(),
+            calls: HashMap::new(),
+            draining: false,
+        }
+    }
+
     /// When something becomes due by itself.
     fn next_due(&self) -> Option<Duration> {
         self.matching.poll_timeout().into_iter().chain(self.absences.next()).min()

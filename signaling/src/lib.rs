@@ -23,6 +23,7 @@ mod relay_revoke;
 mod remote;
 mod serve;
 mod socket;
+mod state_file;
 
 pub use error::StartError;
 pub use remote::Remote;

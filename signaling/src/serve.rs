@@ -40,6 +40,7 @@ use crate::{
     relay_health,
     relay_revoke::{self, Waiting},
     socket,
+    state_file::StateFile,
 };
 
 /// A client that has not sent its whole request head by then is closed.
@@ -73,6 +74,7 @@ pub struct Signaling {
     /// Ended pairs that this node's own relay is to be told of.
     ended_pairs: Option<Waiting>,
     admin_socket: PathBuf,
+    state_file: StateFile,
     drain_timeout: Duration,
 }
 
@@ -105,6 +107,8 @@ impl Signaling {
         let ice = Arc::new(IceSource::new(config, relay.clone(), clock));
         let (to_be_ended, ended_pairs) = config.ice.own_relay.then(|| relay_revoke::queue(&counted)).unzip();
         let hub = Arc::new(Hub::new(config, Arc::clone(&ice), Arc::clone(&counted), to_be_ended, clock));
+        let state_file = StateFile::new(&config.node.state_dir, config.signaling.resume_for);
+        state_file.take_back(&hub, clock);
         let (layer, sockets) = socket::layer(config, Arc::clone(&hub), Arc::clone(&counted));
         let context = Arc::new(Context::new(config, hub, ice, counted, relay, clock));
         Ok(Self {
@@ -117,6 +121,7 @@ impl Signaling {
             sockets,
             ended_pairs,
             admin_socket: config.relay.admin_socket.clone(),
+            state_file,
             drain_timeout: config.relay.drain_timeout,
         })
     }
@@ -126,7 +131,8 @@ impl Signaling {
         &self.listening
     }
 
-    /// Serves until `stop`, or after `drain` until no pair is left or the drain's time is over.
+    /// Serves until `stop`, or after `drain` until no pair is left or the drain's time is over. What lives then is left to
+    /// the next start.
     pub async fn serve(self, drain: CancellationToken, stop: CancellationToken) {
         let ended = stop.child_token();
         let hub = Arc::clone(&self.context.hub);
@@ -160,7 +166,10 @@ impl Signaling {
             }
             () = stop.cancelled() => {}
         }
-        hub.end_all();
+        match self.state_file.begin() {
+            Some(file) => file.leave(&hub.hand_over()),
+            None => hub.end_all(),
+        }
         self.sockets.close().await;
         ended.cancel();
         for task in serving {

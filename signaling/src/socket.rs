@@ -185,6 +185,10 @@ impl Service {
                 return End::Lost;
             }
             let answer = self.take(attached.id, &name, payload);
+            // What may not outlive this socket is not acknowledged: it is brought again.
+            if cut_off.is_cancelled() {
+                return End::Lost;
+            }
             goodbye = answer.ok && name == "bye";
             if answer.code == Some(ErrorCode::BadRequest) {
                 strikes += 1;

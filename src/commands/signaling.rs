@@ -1,4 +1,5 @@
 use clap::Args;
+use tokio_util::sync::CancellationToken;
 use turnpike_signaling::Signaling;
 
 use super::ConfigFile;
@@ -26,8 +27,8 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         let signaling = Signaling::bind(&loaded.config).await?;
         Ready::of(&loaded.config, None, Some(signaling.listening())).log();
         service::started(reloading, Services { relay: None, signaling: Some(signaling.remote()) });
-        let Stopping { drain, stop } = stopping.clone();
-        let served = tokio::spawn(signaling.serve(drain, stop));
+        // Calls go on without signaling, and their sessions with the next start: nobody is waited for.
+        let served = tokio::spawn(signaling.serve(CancellationToken::new(), stopping.drain.clone()));
         service::outcome("signaling", served, &stopping).await
     })
 }

@@ -123,6 +123,7 @@ impl Site {
 
     /// Starts one service of several.
     pub(crate) fn start_beside(&self, service: &str) -> Service {
+<<<<<<< HEAD
         self.start_beside_by(self.command(&[service]))
     }
 
@@ -130,6 +131,10 @@ impl Site {
     pub(crate) fn start_beside_by(&self, command: Command) -> Service {
         let (process, log, _) = spawn(command);
         Service { process, _log: log }
+=======
+        let (process, log, _) = spawn(self.command(&[service]));
+        Service { process, log }
+>>>>>>> c33e1b3 (Sessions, pairs and what was missed outlive a restart of signaling, which waits for no call)
     }
 
     /// The JSON that the admin socket gives at this path.
@@ -244,7 +249,15 @@ impl Node {
 /// One running service of a site, killed when dropped.
 pub(crate) struct Service {
     process: Child,
-    _log: Lines,
+    pub(crate) log: Lines,
+}
+
+impl Service {
+    /// Asks it to end and waits until it has.
+    pub(crate) fn end(&mut self) -> ExitStatus {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
+        self.process.wait().unwrap()
+    }
 }
 
 impl Service {

@@ -14,12 +14,12 @@ use crate::{node::Site, session::Client};
 /// Longer than anything takes that does not hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn site() -> Site {
+pub(crate) fn site() -> Site {
     Site::new(Ipv4Addr::LOCALHOST, "allow_peers = [\"127.0.0.1/32\"]")
 }
 
 /// Two strangers who have met, their pair, and the TURN credentials of the first.
-async fn pair(http: SocketAddr) -> (Client, Client, String, Credentials) {
+pub(crate) async fn pair(http: SocketAddr) -> (Client, Client, String, Credentials) {
     let address = http.to_string();
     let (mut one, mut two) = (Client::connect(&address).await, Client::connect(&address).await);
     let join = || json!({"mode": "video", "interests": [], "privacy": "all"});

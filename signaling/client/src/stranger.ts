@@ -186,6 +186,9 @@ export class Stranger {
   /** What was missed is told behind this. */
   #resumed(state: SessionResumed["state"]): void {
     if (this.#news === "draining") this.#news = undefined;
+    clearTimeout(this.#drained);
+    this.#drained = undefined;
+    this.#greeted = true;
     if (state === "idle") void this.#join();
     this.#publish();
   }

@@ -12,5 +12,5 @@ mod recent;
 mod timers;
 
 pub use id::Id;
-pub use matching::{Ended, Event, Left, Matching, Membership, Refused, Role, Rules};
+pub use matching::{Ended, Event, KeptPair, KeptSession, Left, Matching, Membership, Refused, Role, Rules};
 pub use queue::{Mode, Wishes};

@@ -131,6 +131,30 @@ pub struct Membership {
     pub started: bool,
 }
 
+/// What is kept of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSession {
+    /// Who.
+    pub session: Id,
+    /// Since when it waits, when it does.
+    pub waiting: Option<Duration>,
+    /// Whom it looks for, or has last looked for.
+    pub wishes: Option<Wishes>,
+    /// Whom it has met lately, and until when they do not meet again.
+    pub recent: Vec<(Id, Duration)>,
+}
+
+/// What is kept of a pair that has started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptPair {
+    /// The pair.
+    pub pair: Id,
+    /// Who waited longer.
+    pub initiator: Id,
+    /// The other.
+    pub responder: Id,
+}
+
 #[derive(Debug, Default)]
 struct Session {
     state: State,
@@ -339,6 +363,63 @@ impl Matching {
             self.unqueue(session);
             self.session(session).state = State::Idle;
         }
+    }
+
+    /// From now on nobody is paired, and offers end; then [`Self::kept`] says what is left.
+    pub fn halt(&mut self, now: Duration, next_pair: &mut impl FnMut() -> Id) {
+        self.draining = true;
+        let offered = self.pairs.iter().filter(|(_, pair)| !pair.started()).map(|(id, _)| *id);
+        for pair in offered.collect::<Vec<_>>() {
+            self.expire(now, pair, next_pair);
+        }
+    }
+
+    /// All sessions, those that wait in their order, and the pairs that have started: what another process goes on with.
+    pub fn kept(&self) -> (Vec<KeptSession>, Vec<KeptPair>) {
+        let mut sessions: Vec<(Option<Place>, KeptSession)> = Vec::with_capacity(self.sessions.len());
+        for (id, session) in &self.sessions {
+            let waits = matches!(session.state, State::Waiting { .. } | State::Away);
+            let (place, wishes) = (session.place.filter(|_| waits), session.wishes.clone());
+            let waiting = place.map(|place| place.since);
+            let recent = session.recent.iter().collect();
+            sessions.push((place, KeptSession { session: *id, waiting, wishes, recent }));
+        }
+        sessions.sort_by_key(|(place, _)| *place);
+        let started = self.pairs.iter().filter(|(_, pair)| pair.started());
+        let pairs = started.map(|(id, pair)| KeptPair {
+            pair: *id,
+            initiator: pair.initiator.session,
+            responder: pair.responder.session,
+        });
+        (sessions.into_iter().map(|(_, session)| session).collect(), pairs.collect())
+    }
+
+    /// A session of another process begins again, away.
+    pub fn take_back(&mut self, kept: KeptSession) {
+        let turn = self.turns;
+        self.turns += 1;
+        let place = kept.waiting.filter(|_| kept.wishes.is_some()).map(|since| Place { since, turn });
+        let state = if place.is_some() { State::Away } else { State::Idle };
+        let mut recent = Recent::default();
+        kept.recent.into_iter().for_each(|(partner, until)| recent.remember(partner, until));
+        self.sessions.insert(kept.session, Session { state, wishes: kept.wishes, place, recent });
+    }
+
+    /// A pair of another process begins again, started; false unless both its sides are there and free.
+    pub fn take_back_pair(&mut self, kept: KeptPair) -> bool {
+        let sides = [kept.initiator, kept.responder];
+        let free = |id: &Id| self.sessions.get(id).is_some_and(|session| session.state == State::Idle);
+        if kept.initiator == kept.responder || !sides.iter().all(free) || self.pairs.contains_key(&kept.pair)
+        {
+            return false;
+        }
+        for id in sides {
+            self.session(id).state = State::Paired(kept.pair);
+        }
+        let [initiator, responder] = sides.map(|session| Side { session, accepted: true });
+        self.pairs.insert(kept.pair, Pair { initiator, responder, deadline: Duration::ZERO });
+        self.started += 1;
+        true
     }
 
     /// Does what is due.

@@ -22,6 +22,11 @@ impl Recent {
         self.partners.push_back((partner, until));
     }
 
+    /// Each partner, and until when it is not met again, the oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Id, Duration)> + '_ {
+        self.partners.iter().copied()
+    }
+
     /// Until when this partner is not met again.
     pub(crate) fn until(&self, partner: Id, now: Duration) -> Option<Duration> {
         self.partners.iter().find(|(id, until)| *id == partner && *until > now).map(|(_, until)| *until)

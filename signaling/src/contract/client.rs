@@ -1,6 +1,6 @@
 //! What clients send. Members that are not known are refused.
 
-use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 use turnpike_matching::{Id, Mode, Wishes};
 
@@ -125,7 +125,7 @@ struct Refresh {
 }
 
 /// Whether a side's address may be shown to its partner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Privacy {
     All,
@@ -243,6 +243,12 @@ pub(crate) enum RelayProtocol {
 /// An id in its 22 characters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WireId(pub(crate) Id);
+
+impl Serialize for WireId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
 
 impl<'de> Deserialize<'de> for WireId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::contract::{CandidateType, PairStats};
 
 /// How the media of a call travelled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Path {
     Direct,
     RelayOneSide,
@@ -40,8 +42,10 @@ impl Path {
 }
 
 /// One pair.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Call {
+    /// On this process's clock.
+    #[serde(skip)]
     started: Option<Duration>,
     path: Path,
     /// When the last of its TURN credentials expires, in Unix seconds; 0 without any.

@@ -1,11 +1,12 @@
 //! What one side of a pair may say at this point of the negotiation.
 
+use serde::{Deserialize, Serialize};
 use turnpike_matching::Role;
 
 use crate::contract::{DescriptionType, ErrorCode, MAX_CANDIDATES, SignalBody};
 
 /// The negotiation as the server has seen it from one side.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Negotiation {
     generation: u32,
     /// Candidates sent in this generation.

@@ -3,6 +3,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use socketioxide::extract::SocketRef;
 use tokio_util::sync::CancellationToken;
@@ -58,6 +59,14 @@ struct Kept {
     json: Box<str>,
 }
 
+/// What outlives a process.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct KeptOutbox {
+    last_seq: u64,
+    /// By name and as JSON, up to `last_seq` without a gap.
+    events: Vec<(String, Box<str>)>,
+}
+
 impl Outbox {
     pub(super) fn new(outlet: Outlet) -> Self {
         Self {
@@ -67,6 +76,31 @@ impl Outbox {
             kept: VecDeque::new(),
             bytes: 0,
             torn: false,
+        }
+    }
+
+    /// What is left of it; `None` when it cannot be gone on with.
+    pub(super) fn into_kept(self) -> Option<KeptOutbox> {
+        let events = self.kept.into_iter().map(|kept| (kept.name.to_owned(), kept.json)).collect();
+        (!self.torn).then_some(KeptOutbox { last_seq: self.last_seq, events })
+    }
+
+    /// Goes on, without a socket yet. What cannot be an event is not brought to anybody.
+    pub(super) fn from_kept(now: Duration, left: KeptOutbox) -> Self {
+        let count = left.events.len();
+        let event = |(name, json): (String, Box<str>)| {
+            let name = ServerEvent::NAMES.iter().find(|known| **known == name)?;
+            serde_json::from_str::<Value>(&json).ok()?;
+            Some(Kept { at: now, name, json })
+        };
+        let kept: VecDeque<Kept> = left.events.into_iter().filter_map(event).collect();
+        Self {
+            outlet: None,
+            attachment: 0,
+            last_seq: left.last_seq,
+            torn: kept.len() != count || kept.len() as u64 > left.last_seq,
+            bytes: kept.iter().map(|kept| kept.json.len()).sum(),
+            kept,
         }
     }
 

@@ -27,6 +27,17 @@ pub(super) struct Away {
     _place: Connection,
 }
 
+impl Away {
+    pub(super) fn new(now: Duration, pair_grace: Duration, resume_for: Duration, place: Connection) -> Self {
+        Self { pair_until: now + pair_grace, until: now + resume_for, _place: place }
+    }
+
+    /// When something is due for it.
+    pub(super) fn next(&self) -> Duration {
+        self.pair_until.min(self.until)
+    }
+}
+
 /// When to look at which session that is away.
 #[derive(Default)]
 pub(super) struct Absences(BTreeSet<(Duration, Id)>);
@@ -81,9 +92,10 @@ impl Hub {
                 self.end(state, now, attached.id, next_pair);
                 return;
             };
-            let (pair_until, until) = (now + self.pair_grace, now + self.resume_for);
-            session.away = Some(Away { pair_until, until, _place: place });
-            state.absences.look_at(pair_until.min(until), attached.id);
+            let away = Away::new(now, self.pair_grace, self.resume_for, place);
+            let due = away.next();
+            session.away = Some(away);
+            state.absences.look_at(due, attached.id);
             state.matching.away(now, attached.id, next_pair);
             self.tell_partner(state, now, attached.id, PeerPresence::Reconnecting);
         });

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::TcpStream,
+    task::JoinHandle,
     time::timeout,
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -23,8 +24,10 @@ pub struct Server {
     pub address: String,
     pub internal: Option<PathBuf>,
     metrics: Option<SocketAddr>,
-    _stop: DropGuard,
-    _folder: tempfile::TempDir,
+    stop: DropGuard,
+    serving: JoinHandle<()>,
+    config: turnpike_config::Config,
+    folder: tempfile::TempDir,
 }
 
 impl Server {
@@ -70,12 +73,25 @@ impl Server {
         let mut config = loaded.unwrap_or_else(|error| panic!("{error}")).config;
         config.signaling.listen = vec!["127.0.0.1:0".parse().unwrap()];
         change(&mut config, folder.path());
+        Self::run(config, folder).await
+    }
+
+    /// Stops it and starts another on the same folder, after `between` has had its way with it.
+    pub async fn restart(self, between: impl FnOnce(&Path)) -> Self {
+        let Self { stop, serving, config, folder, .. } = self;
+        drop(stop);
+        timeout(SOON, serving).await.expect("it stops").unwrap();
+        between(folder.path());
+        Self::run(config, folder).await
+    }
+
+    async fn run(config: turnpike_config::Config, folder: tempfile::TempDir) -> Self {
         let signaling = Signaling::bind(&config).await.unwrap();
         let address = signaling.listening().http[0].to_string();
         let (internal, metrics) = (signaling.listening().internal.clone(), signaling.listening().metrics);
         let stop = CancellationToken::new();
-        tokio::spawn(signaling.serve(CancellationToken::new(), stop.clone()));
-        Self { address, internal, metrics, _stop: stop.drop_guard(), _folder: folder }
+        let serving = tokio::spawn(signaling.serve(CancellationToken::new(), stop.clone()));
+        Self { address, internal, metrics, stop: stop.drop_guard(), serving, config, folder }
     }
 
     /// The text of its metrics.

@@ -4,6 +4,7 @@
 
 mod client;
 mod internal;
+mod restart;
 mod resume;
 mod session;
 

@@ -102,14 +102,18 @@ impl Client {
 
     /// The next event of this name; those before it are passed over.
     pub async fn event(&mut self, name: &str) -> Value {
-        loop {
-            while let Some((event, payload)) = self.events.pop_front() {
-                if event == name {
-                    return payload;
+        let coming = async {
+            loop {
+                while let Some((event, payload)) = self.events.pop_front() {
+                    if event == name {
+                        return payload;
+                    }
                 }
+                self.read().await;
             }
-            self.read().await;
-        }
+        };
+        // Pings alone come for ever.
+        timeout(SOON, coming).await.unwrap_or_else(|_| panic!("no {name}"))
     }
 
     /// The next event, whatever it is.

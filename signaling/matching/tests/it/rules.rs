@@ -255,3 +255,49 @@ fn an_offer_ends_with_a_socket_and_a_started_pair_does_not() {
     assert_eq!((world.ended(3), world.ended(4)), (Some(Ended::Lost), Some(Ended::Lost)));
     assert_eq!((&world.told[&id(3)], &world.told[&id(4)]), (&Told::Idle, &Told::Idle));
 }
+
+#[test]
+fn another_process_goes_on_with_sessions_pairs_and_places() {
+    let mut world = World::new();
+    let pair = world.meet(1, 2);
+    world.join(3, video(&["tea"]));
+    world.pass(1.0);
+    world.join(4, video(&["go"]));
+    world.join(5, video(&["chess"]));
+    world.join(6, video(&["chess"]));
+    world.step(|m, now, mut next| m.halt(now, &mut next));
+    assert_eq!((world.ended(5), &world.told[&id(5)]), (Some(Ended::Expired), &Told::Idle));
+    let (sessions, pairs) = world.matching.kept();
+
+    let mut next = World::new();
+    next.now = world.now;
+    next.pairs = 100;
+    next.told = world.told.clone();
+    for kept in sessions.clone() {
+        next.away.insert(kept.session);
+        next.matching.take_back(kept);
+    }
+    assert!(pairs.iter().all(|kept| next.matching.take_back_pair(*kept)));
+    assert!(!next.matching.take_back_pair(pairs[0]), "not twice");
+    let (mut again, pairs_again) = next.matching.kept();
+    let mut before = sessions;
+    for list in [&mut before, &mut again] {
+        list.sort_by_key(|kept| kept.session);
+    }
+    assert_eq!((again, pairs_again), (before, pairs));
+    assert_eq!((next.matching.waiting(), next.matching.pairs()), (0, (1, 0)));
+    assert_eq!(
+        next.matching.membership(id(2)).map(|member| (member.pair, member.role)),
+        Some((pair, Role::Responder))
+    );
+
+    next.back(4);
+    next.back(3);
+    next.pass(8.0);
+    let Told::Found { role, .. } = next.told[&id(3)] else { panic!("{:?}", next.told) };
+    assert_eq!(role, Role::Initiator, "the places are those of before");
+    next.step(|m, now, mut new| m.next(now, id(1), pair, None, &mut new)).unwrap();
+    assert!(next.is_waiting(1));
+    next.join(2, video(&[]));
+    assert!(next.is_waiting(2), "whom one has met is remembered");
+}

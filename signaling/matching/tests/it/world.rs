@@ -28,7 +28,7 @@ pub struct World {
     pub told: HashMap<Id, Told>,
     pub log: Vec<Event>,
     pub away: HashSet<Id>,
-    pairs: u64,
+    pub pairs: u64,
 }
 
 pub fn id(n: u8) -> Id {
