@@ -118,18 +118,7 @@ impl Service {
             let _ = socket.disconnect();
             return;
         };
-        let outlet = Outlet::new(socket.clone(), cut_off.clone());
-        let Ok(attached) = self.hub.connect(outlet, resume, source) else {
-            self.refused(ErrorCode::Draining);
-            let _ = socket.disconnect();
-            return;
-        };
-        let transport = match socket.transport_type() {
-            TransportType::Polling => "polling",
-            TransportType::Websocket => "websocket",
-        };
-        let gauge = self.metrics.sockets.with_label_values(&[transport]);
-        gauge.inc();
+        // Before the greeting: what answers it must find its way.
         let full = cut_off.clone();
         socket.on_fallback(move |Event(name): Event, TryData(payload): TryData<Value>, ack: AckSender| {
             if inbox.try_send(Received { name, payload: payload.ok(), ack }).is_err() {
@@ -142,6 +131,18 @@ impl Service {
             ended.cancel();
             std::future::ready(())
         });
+        let outlet = Outlet::new(socket.clone(), cut_off.clone());
+        let Ok(attached) = self.hub.connect(outlet, resume, source) else {
+            self.refused(ErrorCode::Draining);
+            let _ = socket.disconnect();
+            return;
+        };
+        let transport = match socket.transport_type() {
+            TransportType::Polling => "polling",
+            TransportType::Websocket => "websocket",
+        };
+        let gauge = self.metrics.sockets.with_label_values(&[transport]);
+        gauge.inc();
         let service = Arc::clone(self);
         tokio::spawn(async move {
             let owned = service.own(attached, received, closed, &cut_off);

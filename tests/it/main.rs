@@ -20,11 +20,8 @@ mod port_443;
 mod ports;
 mod probe;
 mod refusals;
-<<<<<<< HEAD
 mod reload;
-=======
 mod restart;
->>>>>>> c33e1b3 (Sessions, pairs and what was missed outlive a restart of signaling, which waits for no call)
 mod run;
 #[path = "../../signaling/tests/it/session.rs"]
 #[allow(unreachable_pub, dead_code)]

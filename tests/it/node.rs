@@ -123,18 +123,13 @@ impl Site {
 
     /// Starts one service of several.
     pub(crate) fn start_beside(&self, service: &str) -> Service {
-<<<<<<< HEAD
         self.start_beside_by(self.command(&[service]))
     }
 
     /// The same by a command of the test's own.
     pub(crate) fn start_beside_by(&self, command: Command) -> Service {
         let (process, log, _) = spawn(command);
-        Service { process, _log: log }
-=======
-        let (process, log, _) = spawn(self.command(&[service]));
         Service { process, log }
->>>>>>> c33e1b3 (Sessions, pairs and what was missed outlive a restart of signaling, which waits for no call)
     }
 
     /// The JSON that the admin socket gives at this path.
@@ -258,9 +253,7 @@ impl Service {
         kill_process(Pid::from_child(&self.process), Signal::TERM).unwrap();
         self.process.wait().unwrap()
     }
-}
 
-impl Service {
     /// Ends it by SIGKILL.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();

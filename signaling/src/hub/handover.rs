@@ -80,7 +80,9 @@ impl Hub {
         self.step(|state, now, next_pair| state.matching.halt(now, next_pair));
         let now = self.clock.mono();
         let mut state = self.lock();
-        for id in state.sessions.keys().copied().collect::<Vec<_>>() {
+        // A node that drains has told them already.
+        let untold = state.sessions.keys().copied().filter(|_| !state.draining);
+        for id in untold.collect::<Vec<_>>() {
             let reconnect_in_ms = rand::rng().random_range(RECONNECT_MS);
             self.emit(&mut state, now, id, &ServerEvent::Notice { kind: "draining", reconnect_in_ms });
         }
@@ -146,13 +148,13 @@ impl Hub {
     fn take_back_session(&self, state: &mut State, now: Duration, left: LeftSession) -> bool {
         let Some(place) = self.absent.enter(left.source) else { return false };
         let mode = |wishes: &LeftWishes| if wishes.text { Mode::Text } else { Mode::Video };
-        let waits_since = left.waiting.map(|since| self.from_unix(since));
+        let waits_since = left.waiting.map(|since| self.to_mono(since));
         let id = left.id.0;
         state.matching.take_back(KeptSession {
             session: id,
             waiting: waits_since,
             wishes: left.wishes.map(|wishes| Wishes::new(mode(&wishes), wishes.interests)),
-            recent: left.recent.into_iter().map(|(id, until)| (id.0, self.from_unix(until))).collect(),
+            recent: left.recent.into_iter().map(|(id, until)| (id.0, self.to_mono(until))).collect(),
         });
         state.by_token.insert(left.token.0, id);
         state.by_resume.insert(left.resume.0, id);
@@ -183,7 +185,7 @@ impl Hub {
             return false;
         }
         if let Some(started) = started {
-            call.start(self.from_unix(started));
+            call.start(self.to_mono(started));
         }
         state.calls.insert(id, call);
         true
@@ -194,7 +196,7 @@ impl Hub {
         (unix + mono).saturating_sub(now).as_millis() as u64
     }
 
-    fn from_unix(&self, unix: u64) -> Duration {
+    fn to_mono(&self, unix: u64) -> Duration {
         let (now, mono) = (self.clock.unix(), self.clock.mono());
         (mono + Duration::from_millis(unix)).saturating_sub(now)
     }

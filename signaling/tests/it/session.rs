@@ -91,13 +91,17 @@ impl Client {
     pub async fn ask(&mut self, event: &str, payload: Value) -> Value {
         let id = self.send(event, payload).await;
         let prefix = format!("43{id}[");
-        loop {
-            let text = self.read().await;
-            if text.starts_with(&prefix) {
-                let answers: Vec<Value> = serde_json::from_str(&text[prefix.len() - 1..]).unwrap();
-                return answers[0].clone();
+        let answered = async {
+            loop {
+                let text = self.read().await;
+                if text.starts_with(&prefix) {
+                    let answers: Vec<Value> = serde_json::from_str(&text[prefix.len() - 1..]).unwrap();
+                    return answers[0].clone();
+                }
             }
-        }
+        };
+        // Pings alone come for ever.
+        timeout(SOON, answered).await.unwrap_or_else(|_| panic!("no answer to {event}"))
     }
 
     /// The next event of this name; those before it are passed over.
@@ -112,7 +116,6 @@ impl Client {
                 self.read().await;
             }
         };
-        // Pings alone come for ever.
         timeout(SOON, coming).await.unwrap_or_else(|_| panic!("no {name}"))
     }
 
