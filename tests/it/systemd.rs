@@ -1,6 +1,17 @@
-//! The units, by systemd's own judgement.
+//! What is installed beside the binary, by the judgement of those who read it: systemd, nftables, fail2ban.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    net::Ipv4Addr,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use turnpike_turn_client::Credentials;
+
+use crate::node::{Site, turnpike};
 
 const UNITS: [&str; 3] = ["turnpike-relay.service", "turnpike-signaling.service", "turnpike.target"];
 
@@ -74,4 +85,51 @@ fn the_user_the_folders_and_the_kernel_settings_are_taken() {
         // Some exist in the first network namespace only.
         assert!(path.exists() || key.starts_with("net.core."), "{key} = {value}");
     }
+}
+
+#[test]
+fn the_firewalls_open_what_ports_prints() {
+    let nft = source("nftables/turnpike.nft");
+    let checked = Command::new("nft").args(["--check", "--file"]).arg(&nft).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("turnpike.toml");
+    fs::write(
+        &config,
+        "[node]\ndomain = \"turn.example.org\"\npublic_ipv4 = \"198.18.0.1\"\nallow_private_address = true\n\
+         [tls]\nmode = \"files\"\ncert_file = \"c\"\nkey_file = \"k\"\n",
+    )
+    .unwrap();
+    let printed =
+        turnpike(&["ports", "--format", "ufw", "--config", config.to_str().unwrap()]).output().unwrap();
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    let mut opened: Vec<&str> = printed.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
+    let profile = fs::read_to_string(source("ufw/turnpike")).unwrap();
+    let mut profile: Vec<&str> =
+        profile.lines().find_map(|line| line.strip_prefix("ports=")).unwrap().split('|').collect();
+    opened.sort_unstable();
+    profile.sort_unstable();
+    assert_eq!(profile, opened);
+}
+
+#[test]
+fn fail2ban_finds_who_was_not_let_in_in_the_log() {
+    let site = Site::new(Ipv4Addr::LOCALHOST, "");
+    let config = fs::read_to_string(site.config()).unwrap();
+    fs::write(site.config(), config.replace("format = \"json\"", "format = \"text\"")).unwrap();
+    let mut relay = site.command(&["relay"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut log = BufReader::new(relay.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(log.any(|line| line.contains(" ready ")), "it starts");
+    site.allocate_as(Credentials::new("nobody", "nothing")).err().unwrap();
+    kill_process(Pid::from_child(&relay), Signal::TERM).unwrap();
+    let rest: Vec<String> = log.collect();
+    relay.wait().unwrap();
+
+    let path = site.folder.path().join("log");
+    fs::write(&path, rest.join("\n") + "\n").unwrap();
+    let filter = source("fail2ban/filter.d/turnpike.conf");
+    let found = Command::new("fail2ban-regex").arg(&path).arg(filter).output().unwrap();
+    let found = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(found.contains(" 1 matched, "), "{found}\n{rest:#?}");
 }
