@@ -40,7 +40,7 @@ use crate::{
     clock::Clock,
     failures::FailureLog,
     front_door::FrontDoor,
-    io::{Batch, Doorbell, Epoll, Inbox, Ready, Refused, Token, set_dont_fragment},
+    io::{Batch, Doorbell, Epoll, Inbox, Mode, Ready, Refused, Together, Token, set_dont_fragment},
     ledger::Feed,
     logins::Logins,
     revocations::Revocations,
@@ -54,6 +54,9 @@ use crate::{
 pub(crate) const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 /// Commands that may wait for a shard.
 const COMMANDS: usize = 64;
+
+/// Messages in hand before the next socket is read: one gives up to some thousand.
+const IN_HAND: usize = 2_048;
 
 /// What a shard is told from outside.
 pub(crate) enum Command {
@@ -192,6 +195,8 @@ pub(crate) struct Shard {
     inbox: Inbox,
     outbox: Outbox,
     batch: Batch,
+    /// What came together with others.
+    together: Together,
     /// An answer being written by the core.
     reply: Vec<u8>,
     /// Ended allocations that are not released yet.
@@ -217,6 +222,8 @@ struct Relay {
     /// Where messages to its client leave.
     exit: Exit,
     sockets: RelaySockets,
+    /// Which of them were asked to put datagrams together.
+    coalesces: ByFamily<bool>,
 }
 
 impl Shard {
@@ -246,6 +253,7 @@ impl Shard {
             inbox: Inbox::new(),
             outbox: Outbox::default(),
             batch: Batch::new(),
+            together: Together::default(),
             reply: Vec::new(),
             closing: Vec::new(),
             closing_addresses: Vec::new(),
@@ -314,8 +322,7 @@ impl Shard {
         for place in 0..self.ready.len() {
             match self.ready.token(place) {
                 Token::Relay(slot, family) => {
-                    if self.inbox.room() < peers::BATCH {
-                        self.flush();
+                    if self.make_room(peers::BATCH) {
                         self.read_listeners();
                     }
                     if self.ready.has_errors(place) {
@@ -331,6 +338,15 @@ impl Shard {
                 Token::Wake | Token::Listener(_) => {}
             }
         }
+    }
+
+    /// Flushes when there is no room for so many more buffers, or too much in hand for one flush; whether it did.
+    fn make_room(&mut self, buffers: usize) -> bool {
+        let is_full = self.inbox.room() < buffers || self.outbox.len() > IN_HAND;
+        if is_full {
+            self.flush();
+        }
+        is_full
     }
 
     fn read_commands(&mut self) {
@@ -374,7 +390,8 @@ impl Shard {
     }
 
     fn send(&mut self, side: Side) {
-        let Self { outbox, batch, inbox, listeners, relays, streams, epoll, server, too_long, .. } = self;
+        let Self { outbox, batch, inbox, listeners, relays, streams, epoll, server, too_long, now, .. } =
+            self;
         outbox.send(side, inbox, |exit, group| {
             let (socket, is_ipv4) = match exit {
                 Exit::Listener(place) => (listeners[place].socket.as_fd(), false),
@@ -391,27 +408,34 @@ impl Shard {
                     (0..group.len()).for_each(|_| server.dropped(DropReason::SendFailed));
                     continue;
                 }
-                batch.send(socket, group.datagrams(), |nth, result| {
-                    let datagram = group.datagram(nth);
-                    let len = datagram.len();
-                    match (result, group.account(nth)) {
-                        (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
-                        (Ok(()), Account::Peer(allocation, family)) => {
-                            server.sent_to_peer(allocation, family, len);
-                        }
-                        (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
-                        (Err(Refused::TooLarge), account) => {
-                            server.dropped(DropReason::TooLarge);
-                            if let Account::Peer(allocation, _) = account
-                                && whole
-                                && too_long.len() < icmp::BATCH
-                            {
-                                too_long.push((allocation, datagram.to));
+                let mode = if whole { Mode::Plain } else { Mode::Segmented(now.mono) };
+                batch.send(
+                    socket,
+                    mode,
+                    group.len(),
+                    |nth| group.datagram(nth),
+                    |nth, result| {
+                        let datagram = group.datagram(nth);
+                        let len = datagram.len();
+                        match (result, group.account(nth)) {
+                            (Ok(()), Account::Client(allocation)) => server.sent_to_client(allocation, len),
+                            (Ok(()), Account::Peer(allocation, family)) => {
+                                server.sent_to_peer(allocation, family, len);
                             }
+                            (Ok(()), Account::None(client)) => server.unallocated_sent(client, len),
+                            (Err(Refused::TooLarge), account) => {
+                                server.dropped(DropReason::TooLarge);
+                                if let Account::Peer(allocation, _) = account
+                                    && whole
+                                    && too_long.len() < icmp::BATCH
+                                {
+                                    too_long.push((allocation, datagram.to));
+                                }
+                            }
+                            (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
                         }
-                        (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
-                    }
-                });
+                    },
+                );
                 if whole && set_dont_fragment(&socket, is_ipv4, false).is_err() {
                     tracing::debug!("a relay socket goes on sending with DF");
                 }
@@ -439,6 +463,9 @@ impl Shard {
             connections: self.streams.count(),
             refused_connections: self.streams.refused,
             handshakes: self.streams.handshakes.clone(),
+            together_in: self.together,
+            together_out: self.batch.together,
+            refused_runs: self.batch.refused_runs,
             ..Snapshot::take(&self.server, &self.ended, self.now.mono)
         };
         self.node.board.publish(self.id, snapshot);

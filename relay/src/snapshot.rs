@@ -8,7 +8,7 @@ use std::{
 use turnpike_proto::{ByFamily, Counters, Family, Label as _, Server, Tally, Transport};
 use turnpike_relay_api::admin::Traffic;
 
-use crate::shard::Handshake;
+use crate::{io::Together, shard::Handshake};
 
 /// One value for each transport of clients and each family, of a leg's addresses where there are two legs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub(crate) struct Snapshot {
     /// Connections that were closed at once, for their source had too many.
     pub(crate) refused_connections: u64,
     pub(crate) handshakes: Tally<Handshake>,
+    /// Datagrams that came in one buffer with others.
+    pub(crate) together_in: Together,
+    /// Datagrams that left in one buffer with others.
+    pub(crate) together_out: Together,
+    /// Buffers of several datagrams that the kernel did not take.
+    pub(crate) refused_runs: u64,
 }
 
 impl Snapshot {
@@ -90,6 +96,9 @@ impl Snapshot {
         }
         self.refused_connections += other.refused_connections;
         self.handshakes.add(&other.handshakes);
+        self.together_in.add(&other.together_in);
+        self.together_out.add(&other.together_out);
+        self.refused_runs += other.refused_runs;
     }
 }
 

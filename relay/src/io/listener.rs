@@ -41,7 +41,8 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     if address.ip().is_unspecified() {
         option::report_destination(&socket, address.is_ipv4())?;
     }
-    // A small buffer is no reason not to serve.
+    // A kernel that cannot, and a small buffer, are no reason not to serve.
+    let _ = option::coalesce(&socket);
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);
     Ok(socket)

@@ -8,8 +8,10 @@ use std::{
 
 use libc::{
     IP_MTU_DISCOVER, IP_PKTINFO, IP_PMTUDISC_OMIT, IP_PMTUDISC_PROBE, IP_RECVERR, IPPROTO_IP, IPPROTO_IPV6,
-    IPPROTO_TCP, IPV6_DONTFRAG, IPV6_RECVERR, IPV6_RECVPKTINFO, TCP_INFO, c_int, c_void, socklen_t,
+    IPPROTO_TCP, IPV6_DONTFRAG, IPV6_RECVERR, IPV6_RECVPKTINFO, SOL_UDP, TCP_INFO, UDP_GRO, UDP_SEGMENT,
+    c_int, c_void, socklen_t,
 };
+use socket2::{Domain, Protocol, Socket, Type};
 
 /// Segments of a connection so far, those without data included. Both counts wrap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -75,6 +77,24 @@ pub(crate) fn set_dont_fragment(socket: &impl AsFd, is_ipv4: bool, on: bool) -> 
         }
         false => set(socket, IPPROTO_IPV6, IPV6_DONTFRAG, on.into()),
     }
+}
+
+/// Takes datagrams of one sender that came together as one buffer (UDP_GRO, udp(7)).
+///
+/// # Errors
+/// Of the kernel, or when it is older than Linux 5.0.
+pub(crate) fn coalesce(socket: &impl AsFd) -> io::Result<()> {
+    set(socket, SOL_UDP, UDP_GRO, 1)
+}
+
+/// Whether the kernel cuts one buffer into several datagrams (UDP_SEGMENT, udp(7)). One older than Linux 4.18 does not, and
+/// would send it as one.
+pub(super) fn can_segment() -> bool {
+    let socket = [Domain::IPV4, Domain::IPV6]
+        .into_iter()
+        .find_map(|domain| Socket::new(domain, Type::DGRAM, Some(Protocol::UDP)).ok());
+    // 0 is what it is: whole datagrams.
+    socket.is_some_and(|socket| set(&socket, SOL_UDP, UDP_SEGMENT, 0).is_ok())
 }
 
 /// Queues ICMP errors and tells of them ([`super::next_error`]).

@@ -11,7 +11,8 @@ use std::{
 
 use libc::{
     CMSG_DATA, CMSG_FIRSTHDR, CMSG_NXTHDR, IP_PKTINFO, IPPROTO_IP, IPPROTO_IPV6, IPV6_PKTINFO, MSG_DONTWAIT,
-    MSG_TRUNC, c_uint, c_void, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, sockaddr_storage, socklen_t,
+    MSG_TRUNC, SOL_UDP, UDP_GRO, c_int, c_uint, c_void, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr,
+    sockaddr_storage, socklen_t,
 };
 
 use super::address;
@@ -23,10 +24,12 @@ const SLOTS: usize = 128;
 /// Not a power of two, so that the first bytes of all slots do not fall into one set of the cache.
 const STRIDE: usize = Inbox::CAPACITY + 17 * 64;
 
-/// A datagram that was received.
+/// What was received from one sender: a datagram, or several that the kernel has put together (UDP_GRO).
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Received<'a> {
-    pub(crate) bytes: &'a [u8],
+pub(crate) struct Received {
+    pub(crate) len: usize,
+    /// Bytes of each datagram; the last one may be shorter.
+    segment: usize,
     pub(crate) from: SocketAddr,
     /// The local address it was sent to, where that was asked for.
     pub(crate) to: Option<IpAddr>,
@@ -34,10 +37,31 @@ pub(crate) struct Received<'a> {
     pub(crate) truncated: bool,
 }
 
-/// Room for ancillary data: an in6_pktinfo and its header take 40 bytes.
+impl Received {
+    /// Where each datagram stands in the slot.
+    pub(crate) fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Self { len, segment, .. } = *self;
+        // An empty datagram is one as well.
+        (0..len.max(1)).step_by(segment).map(move |start| start..len.min(start + segment))
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.len.div_ceil(self.segment).max(1)
+    }
+}
+
+/// Room for ancillary data: an in6_pktinfo with its header takes 40 bytes, a segment's length 24.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
 struct Control([u8; 64]);
+
+/// What the kernel says beside a buffer.
+#[derive(Debug, Default)]
+struct Beside {
+    destination: Option<IpAddr>,
+    segment: Option<usize>,
+}
 
 /// The receive buffers of one thread.
 pub(crate) struct Inbox {
@@ -83,30 +107,20 @@ impl Inbox {
     ///
     /// # Errors
     /// Of the kernel, but for those that only mean that nothing waits.
-    pub(crate) fn receive(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        most: usize,
-        with_destination: bool,
-    ) -> io::Result<Range<usize>> {
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<Range<usize>> {
         for _ in 1..TRIES {
-            if let Ok(slots) = self.try_receive(socket, most, with_destination) {
+            if let Ok(slots) = self.try_receive(socket, most) {
                 return Ok(slots);
             }
         }
-        self.try_receive(socket, most, with_destination)
+        self.try_receive(socket, most)
     }
 
-    fn try_receive(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        most: usize,
-        with_destination: bool,
-    ) -> io::Result<Range<usize>> {
+    fn try_receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<Range<usize>> {
         let first = self.used;
         let most = most.min(self.room());
         for slot in first..first + most {
-            self.prepare(slot, with_destination);
+            self.prepare(slot);
         }
         // SAFETY: the headers point to buffers of this Inbox, distinct for each slot, of the lengths they say; nothing
         // else refers to them during the call.
@@ -158,12 +172,14 @@ impl Inbox {
     }
 
     /// What a slot holds; `None` when it came from no IP address.
-    pub(crate) fn datagram(&self, slot: usize) -> Option<Received<'_>> {
+    pub(crate) fn received(&self, slot: usize) -> Option<Received> {
         let header = &self.headers[slot];
+        let (len, beside) = (self.bytes(slot).len(), self.beside(slot));
         Some(Received {
-            bytes: self.bytes(slot),
+            len,
+            segment: beside.segment.filter(|segment| *segment > 0).unwrap_or(len.max(1)),
             from: address::read(&self.names[slot])?,
-            to: self.destination(slot),
+            to: beside.destination,
             truncated: header.msg_hdr.msg_flags & MSG_TRUNC != 0,
         })
     }
@@ -174,7 +190,7 @@ impl Inbox {
         &self.bytes[slot * STRIDE..][..len]
     }
 
-    fn prepare(&mut self, slot: usize, with_destination: bool) {
+    fn prepare(&mut self, slot: usize) {
         let buffer = &mut self.bytes[slot * STRIDE..][..Self::CAPACITY];
         self.iovecs[slot] = iovec { iov_base: buffer.as_mut_ptr().cast::<c_void>(), iov_len: Self::CAPACITY };
         let control = &mut self.controls[slot].0;
@@ -185,16 +201,17 @@ impl Inbox {
             msg_namelen: size_of::<sockaddr_storage>() as socklen_t,
             msg_iov: &raw mut self.iovecs[slot],
             msg_iovlen: 1,
-            msg_control: if with_destination { control.as_mut_ptr().cast() } else { ptr::null_mut() },
-            msg_controllen: if with_destination { control.len() } else { 0 },
+            msg_control: control.as_mut_ptr().cast(),
+            msg_controllen: control.len(),
             msg_flags: 0,
         };
     }
 
-    fn destination(&self, slot: usize) -> Option<IpAddr> {
+    fn beside(&self, slot: usize) -> Beside {
+        let mut beside = Beside::default();
         let header = &self.headers[slot].msg_hdr;
         if header.msg_controllen == 0 {
-            return None;
+            return beside;
         }
         // The kernel wrote into this Inbox' own control buffer; a header of its own points there again, however often
         // the Inbox has moved since.
@@ -209,31 +226,37 @@ impl Inbox {
         while !message.is_null() {
             // SAFETY: CMSG_FIRSTHDR and CMSG_NXTHDR give only headers within the buffer.
             let (level, kind) = unsafe { ((*message).cmsg_level, (*message).cmsg_type) };
-            // SAFETY: the kernel writes a whole in_pktinfo or in6_pktinfo behind a header of that level and type.
+            // SAFETY: the kernel writes a whole in_pktinfo, in6_pktinfo or int behind a header of that level and type.
             unsafe {
+                let data = CMSG_DATA(message);
                 match (level, kind) {
                     (IPPROTO_IP, IP_PKTINFO) => {
-                        let info = CMSG_DATA(message).cast::<in_pktinfo>().read_unaligned();
-                        return Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()));
+                        let info = data.cast::<in_pktinfo>().read_unaligned();
+                        beside.destination = Some(IpAddr::from(info.ipi_spec_dst.s_addr.to_ne_bytes()));
                     }
                     (IPPROTO_IPV6, IPV6_PKTINFO) => {
-                        let info = CMSG_DATA(message).cast::<in6_pktinfo>().read_unaligned();
-                        return Some(IpAddr::from(info.ipi6_addr.s6_addr));
+                        let info = data.cast::<in6_pktinfo>().read_unaligned();
+                        beside.destination = Some(IpAddr::from(info.ipi6_addr.s6_addr));
                     }
-                    _ => message = CMSG_NXTHDR(&header, message),
+                    (SOL_UDP, UDP_GRO) => {
+                        let segment = data.cast::<c_int>().read_unaligned();
+                        beside.segment = usize::try_from(segment).ok();
+                    }
+                    _ => {}
                 }
+                message = CMSG_NXTHDR(&header, message);
             }
         }
-        None
+        beside
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{net::UdpSocket, os::fd::AsFd as _};
+    use std::{net::UdpSocket, os::fd::AsFd as _, time::Duration};
 
     use super::*;
-    use crate::io::open_group;
+    use crate::io::{Batch, Datagram, Mode, open_group};
 
     #[test]
     fn an_error_about_a_datagram_that_was_sent_hides_none_that_came() {
@@ -241,7 +264,7 @@ mod tests {
             let (socket, peer) = crate::io::errors::tests::with_a_pending_error(ip);
             peer.send_to(b"fine", socket.local_addr().unwrap()).unwrap();
             let mut inbox = Inbox::new();
-            assert_eq!(inbox.receive(socket.as_fd(), 8, false).unwrap(), 0..1);
+            assert_eq!(inbox.receive(socket.as_fd(), 8).unwrap(), 0..1);
             assert_eq!(inbox.bytes(0), b"fine");
         }
     }
@@ -256,21 +279,47 @@ mod tests {
             client.send_to(&vec![nth as u8; len], ("127.0.0.2", port)).unwrap();
         }
         let mut inbox = Inbox::new();
-        let slots = inbox.receive(server.as_fd(), 3, true).unwrap();
+        let slots = inbox.receive(server.as_fd(), 3).unwrap();
         assert_eq!(slots, 0..3);
-        assert_eq!(inbox.receive(server.as_fd(), 64, true).unwrap(), 3..4);
-        assert_eq!(inbox.receive(server.as_fd(), 64, true).unwrap(), 4..4);
+        assert_eq!(inbox.receive(server.as_fd(), 64).unwrap(), 3..4);
+        assert_eq!(inbox.receive(server.as_fd(), 64).unwrap(), 4..4);
         assert_eq!(inbox.room(), SLOTS - 4);
         for (nth, len) in lengths.into_iter().enumerate() {
-            let received = inbox.datagram(nth).unwrap();
-            assert_eq!(received.bytes, vec![nth as u8; len]);
+            let received = inbox.received(nth).unwrap();
+            assert_eq!(inbox.bytes(nth), vec![nth as u8; len]);
+            assert_eq!(received.datagrams().collect::<Vec<_>>(), [0..len]);
+            assert_eq!(received.count(), 1);
             assert_eq!(received.from, client.local_addr().unwrap());
             assert_eq!(received.to, Some("127.0.0.2".parse().unwrap()));
             assert!(!received.truncated);
         }
         inbox.clear();
-        client.send_to(b"again", ("127.0.0.1", port)).unwrap();
-        assert_eq!(inbox.receive(server.as_fd(), 1, false).unwrap(), 0..1);
-        assert_eq!(inbox.datagram(0).unwrap().to, None);
+        assert_eq!(inbox.room(), SLOTS);
+    }
+
+    #[test]
+    fn datagrams_that_the_kernel_has_put_together_are_told_apart() {
+        for any in ["0.0.0.0:0", "[::]:0"] {
+            let (bound, group) = open_group(any.parse().unwrap(), 1).unwrap();
+            let loopback = if bound.is_ipv4() { "127.0.0.1" } else { "::1" };
+            let client = UdpSocket::bind((loopback, 0)).unwrap();
+            let payloads: Vec<Vec<u8>> =
+                (0..9).map(|nth| vec![nth; if nth == 8 { 7 } else { 100 }]).collect();
+            let to = SocketAddr::new(loopback.parse().unwrap(), bound.port());
+            let sent = |nth: usize| Datagram { to, from: None, header: &[], payload: &payloads[nth], pad: 0 };
+            let mut batch = Batch::new();
+            let mut outcomes = Vec::new();
+            batch.send(client.as_fd(), Mode::Segmented(Duration::ZERO), payloads.len(), sent, |_, result| {
+                outcomes.push(result)
+            });
+            assert_eq!(outcomes, vec![Ok(()); payloads.len()]);
+            let mut inbox = Inbox::new();
+            assert_eq!(inbox.receive(group[0].as_fd(), 64).unwrap(), 0..1);
+            let received = inbox.received(0).unwrap();
+            assert_eq!(received.count(), payloads.len());
+            let found = received.datagrams().map(|range| &inbox.bytes(0)[range]);
+            assert!(found.eq(payloads.iter().map(Vec::as_slice)));
+            assert_eq!(received.to, Some(to.ip()), "beside the length of a segment");
+        }
     }
 }

@@ -10,6 +10,7 @@ use turnpike_relay_api::{
 
 use crate::{
     front_door::{FrontDoor, Outcome},
+    io::Together,
     ledger::{self, Status},
     shared::PortCount,
     snapshot::Snapshot,
@@ -133,6 +134,29 @@ pub(crate) static TABLE: &[Row] = &[
         help: "Datagrams and messages that went nowhere.",
         labels: &["reason"],
         samples: |reading| tally(&reading.total.counters.dropped),
+    },
+    Row {
+        name: "turnpike_relay_segments_total",
+        kind: Kind::Counter,
+        help: "UDP datagrams that came (UDP_GRO) or left (UDP_SEGMENT) in one buffer with others of their length; part of \
+               the packets.",
+        labels: &["direction"],
+        samples: |reading| together(reading, |together| together.datagrams),
+    },
+    Row {
+        name: "turnpike_relay_segmented_buffers_total",
+        kind: Kind::Counter,
+        help: "Buffers of more than one UDP datagram that came from or went to the kernel.",
+        labels: &["direction"],
+        samples: |reading| together(reading, |together| together.buffers),
+    },
+    Row {
+        name: "turnpike_relay_segmentation_refused_total",
+        kind: Kind::Counter,
+        help: "Buffers of more than one UDP datagram that the kernel did not take, whose datagrams were sent one by one; \
+               their destination is left out for a minute.",
+        labels: &[],
+        samples: |reading| one(reading.total.refused_runs),
     },
     Row {
         name: "turnpike_allocations",
@@ -476,6 +500,11 @@ fn by_status(value: impl Fn(Status) -> u64) -> Vec<Sample> {
 
 fn one(value: u64) -> Vec<Sample> {
     vec![(Vec::new(), value as f64)]
+}
+
+fn together(reading: &Reading, value: fn(&Together) -> u64) -> Vec<Sample> {
+    let both = [("in", &reading.total.together_in), ("out", &reading.total.together_out)];
+    both.map(|(direction, together)| (vec![direction], value(together) as f64)).into()
 }
 
 fn tally<L: Label>(counts: &Tally<L>) -> Vec<Sample> {

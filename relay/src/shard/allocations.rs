@@ -142,7 +142,7 @@ impl Shard {
         if self.relays.len() <= slot {
             self.relays.resize_with(slot + 1, || None);
         }
-        self.relays[slot] = Some(Relay { key, exit, sockets });
+        self.relays[slot] = Some(Relay { key, exit, sockets, coalesces: ByFamily::default() });
     }
 
     fn close_relay(&mut self, allocation: AllocationKey) {

@@ -18,9 +18,7 @@ impl Shard {
     pub(super) fn read_listeners(&mut self) {
         for listener in 0..self.listeners.len() {
             if self.listeners[listener].hungry {
-                if self.inbox.room() < BATCH {
-                    self.flush();
-                }
+                self.make_room(BATCH);
                 self.read_listener(listener);
             }
         }
@@ -28,28 +26,29 @@ impl Shard {
 
     fn read_listener(&mut self, place: usize) {
         let listener = &mut self.listeners[place];
-        let on_any = listener.local.ip().is_unspecified();
-        let received = self.inbox.receive(listener.socket.as_fd(), BATCH, on_any);
+        let received = self.inbox.receive(listener.socket.as_fd(), BATCH);
         let slots = received.unwrap_or_else(|error| {
             tracing::debug!(%error, listener = %listener.local, "receive failed");
             0..0
         });
         listener.hungry = slots.len() == BATCH;
         for slot in slots {
-            self.handle_datagram(place, slot);
+            self.handle_datagrams(place, slot);
         }
     }
 
-    fn handle_datagram(&mut self, place: usize, slot: usize) {
-        let Some(received) = self.inbox.datagram(slot) else { return };
+    fn handle_datagrams(&mut self, place: usize, slot: usize) {
+        let Some(received) = self.inbox.received(slot) else { return };
         if received.truncated {
             return self.server.dropped(DropReason::TooLarge);
         }
+        self.together.count(received.count());
         let local = self.listeners[place].local;
         let server = SocketAddr::new(received.to.unwrap_or(local.ip()), local.port());
         let five_tuple = FiveTuple { transport: Transport::Udp, client: received.from, server };
-        let whole = 0..received.bytes.len();
-        self.handle_client(Exit::Listener(place), &five_tuple, slot, whole);
+        for datagram in received.datagrams() {
+            self.handle_client(Exit::Listener(place), &five_tuple, slot, datagram);
+        }
     }
 
     /// Handles a message that stands in the inbox; its answer leaves by `exit`.

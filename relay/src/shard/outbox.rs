@@ -74,11 +74,21 @@ pub(super) struct Kept {
     pub(super) ring: Option<usize>,
 }
 
+/// Where an entry stands in the order of sending: all of one destination in one row, which may then go together, and
+/// these as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    exit: Exit,
+    /// The same for one destination, mostly another for another.
+    flow: u32,
+    place: u32,
+}
+
 /// The datagrams of one turn.
 #[derive(Default)]
 pub(super) struct Outbox {
     entries: Vec<Entry>,
-    order: Vec<u32>,
+    order: Vec<Turn>,
     kept: Vec<Kept>,
     spare: Vec<Vec<u8>>,
 }
@@ -104,15 +114,15 @@ impl Outbox {
         self.entries.len()
     }
 
-    /// Gives one side, socket by socket and in order within each.
+    /// Gives one side, socket by socket, destination by destination within each, and in order to each.
     pub(super) fn send(&mut self, side: Side, inbox: &Inbox, mut send: impl FnMut(Exit, &Group<'_>)) {
         let Self { entries, order, kept, .. } = self;
-        let exit = |place: u32| entries[place as usize].exit;
         order.clear();
-        order.extend((0..entries.len() as u32).filter(|place| exit(*place).side() == side));
-        order.sort_unstable_by_key(|place| (exit(*place), *place));
-        for places in order.chunk_by(|one, other| exit(*one) == exit(*other)) {
-            send(exit(places[0]), &Group { places, entries, inbox, kept });
+        let turns = entries.iter().zip(0..).filter(|(entry, _)| entry.exit.side() == side);
+        order.extend(turns.map(|(entry, place)| Turn { exit: entry.exit, flow: flow(entry.to), place }));
+        order.sort_unstable();
+        for turns in order.chunk_by(|one, other| one.exit == other.exit) {
+            send(turns[0].exit, &Group { turns, entries, inbox, kept });
         }
     }
 
@@ -140,7 +150,7 @@ impl Exit {
 
 /// What leaves by one socket, in order.
 pub(super) struct Group<'a> {
-    places: &'a [u32],
+    turns: &'a [Turn],
     entries: &'a [Entry],
     inbox: &'a Inbox,
     kept: &'a [Kept],
@@ -148,7 +158,7 @@ pub(super) struct Group<'a> {
 
 impl<'a> Group<'a> {
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.turns.len()
     }
 
     pub(super) fn account(&self, place: usize) -> Account {
@@ -159,21 +169,28 @@ impl<'a> Group<'a> {
         self.entry(place).datagram(self.inbox, self.kept)
     }
 
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = Datagram<'a>> {
-        (0..self.len()).map(|place| self.datagram(place))
-    }
-
     /// Its parts that leave with DF and those that need not, in order.
     pub(super) fn by_fragmentation(&self) -> impl Iterator<Item = (bool, Group<'a>)> {
-        let Self { places, entries, inbox, kept } = *self;
-        let whole = move |place: u32| entries[place as usize].dont_fragment;
-        let parts = places.chunk_by(move |one, other| whole(*one) == whole(*other));
-        parts.map(move |places| (whole(places[0]), Group { places, entries, inbox, kept }))
+        let Self { turns, entries, inbox, kept } = *self;
+        let whole = move |turn: &Turn| entries[turn.place as usize].dont_fragment;
+        let parts = turns.chunk_by(move |one, other| whole(one) == whole(other));
+        parts.map(move |turns| (whole(&turns[0]), Group { turns, entries, inbox, kept }))
     }
 
     fn entry(&self, place: usize) -> &'a Entry {
-        &self.entries[self.places[place] as usize]
+        &self.entries[self.turns[place].place as usize]
     }
+}
+
+fn flow(to: SocketAddr) -> u32 {
+    let ip = match to.ip() {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(ip) => {
+            let bits = ip.to_bits();
+            (bits ^ bits >> 32 ^ bits >> 64 ^ bits >> 96) as u32
+        }
+    };
+    ip.wrapping_mul(0x9E37_79B1) ^ u32::from(to.port()).wrapping_mul(0x85EB_CA6B)
 }
 
 impl Entry {

@@ -12,10 +12,12 @@ use super::{
     Relay, Shard,
     outbox::{Account, Entry, Exit, Kept, Payload},
 };
-use crate::{ring::Full, shared::Place};
+use crate::{io::coalesce, ring::Full, shared::Place};
 
 /// Most datagrams that one relay socket gives at a time.
 pub(super) const BATCH: usize = 16;
+/// Datagrams in one batch that show that a relay socket carries bursts: from then on the kernel may put them together.
+const BURST: usize = 4;
 /// Most payloads that one ring gives in a turn.
 const PARCELS: usize = 64;
 
@@ -30,22 +32,29 @@ pub(super) struct ToPeer {
 impl Shard {
     /// Takes one batch from a relay socket of a slot.
     pub(super) fn read_relay(&mut self, slot: u32, family: Family) {
-        let Some(relay) = self.relays.get(slot as usize).and_then(Option::as_ref) else { return };
+        let Some(relay) = self.relays.get_mut(slot as usize).and_then(Option::as_mut) else { return };
         let Some(socket) = relay.sockets.socket(family) else { return };
         let allocation = relay.key;
-        let received = self.inbox.receive(socket.as_fd(), BATCH, false);
+        let received = self.inbox.receive(socket.as_fd(), BATCH);
         let slots = received.unwrap_or_else(|error| {
             tracing::debug!(%error, relayed = ?relay.sockets.advertised[family], "receive failed");
             0..0
         });
+        if slots.len() >= BURST && !relay.coalesces[family] {
+            // A kernel that cannot is not asked again.
+            relay.coalesces[family] = true;
+            let _ = coalesce(socket);
+        }
         for slot in slots {
-            let Some(received) = self.inbox.datagram(slot) else { continue };
-            match received.truncated {
-                true => self.server.dropped(DropReason::TooLarge),
-                false => {
-                    let (from, len) = (received.from, received.bytes.len());
-                    self.deliver(allocation, from, len, Payload::Received { slot, range: 0..len });
-                }
+            let Some(received) = self.inbox.received(slot) else { continue };
+            if received.truncated {
+                self.server.dropped(DropReason::TooLarge);
+                continue;
+            }
+            self.together.count(received.count());
+            for range in received.datagrams() {
+                let len = range.len();
+                self.deliver(allocation, received.from, len, Payload::Received { slot, range });
             }
         }
     }

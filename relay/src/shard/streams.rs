@@ -37,8 +37,6 @@ const ACCEPTS: usize = 64;
 const REST: Duration = Duration::from_secs(1);
 /// Reads of TLS handshakes in a turn, whose cryptography must not keep calls waiting.
 const HANDSHAKES: usize = 4;
-/// What may be in hand before the next connection is read: one gives up to some thousand messages.
-const IN_HAND: usize = 2_048;
 
 /// How a TLS handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,9 +166,7 @@ impl Shard {
 
     /// Reads one connection, and writes what waits for it.
     pub(super) fn serve_stream(&mut self, slot: u32, readable: bool, writable: bool) {
-        if self.outbox.len() > IN_HAND || self.inbox.room() == 0 {
-            self.flush();
-        }
+        self.make_room(1);
         if writable && let Some(stream) = self.streams.live(slot) {
             stream.send_waiting(&mut self.server);
             self.streams.after_sending(slot, &self.epoll);
