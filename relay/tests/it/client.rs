@@ -160,7 +160,6 @@ impl Client {
     }
 
     /// Its socket, for a test that does without the rest.
-    #[allow(dead_code, reason = "for the test of allocations")]
     pub(crate) fn into_std(self) -> std::net::UdpSocket {
         self.socket.into_std().unwrap()
     }

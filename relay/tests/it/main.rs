@@ -22,6 +22,7 @@ mod revoke;
 mod routed;
 mod secure;
 mod sources;
+mod speed;
 mod start;
 mod streams;
 mod traffic;

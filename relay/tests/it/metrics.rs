@@ -99,7 +99,7 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
         assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
         assert!(text.contains(&format!("# HELP {name} ")), "{name}");
     }
-    assert_eq!(names.len(), 32, "{names:?}");
+    assert_eq!(names.len(), 35, "{names:?}");
     let samples = samples(&text);
     assert!(samples.len() < 200, "{}", samples.len());
     for (name, value) in &samples {

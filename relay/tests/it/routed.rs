@@ -2,16 +2,22 @@
 
 use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
 
+use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 use turnpike_config::Config;
 
 use crate::{
+    client::channel_data,
     families::received,
     harness::{PATIENCE, Server, relay_address},
+    metrics::until,
     network::Network,
     turn::{Heard, IPV6_BESIDES, Turn},
 };
 
 const PORT: u16 = 3478;
+/// Datagrams of a burst, and bursts on each path.
+const BURST: usize = 16;
+const ROUNDS: u32 = 10;
 
 fn ip<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
     text.parse().unwrap()
@@ -181,6 +187,77 @@ fn what_may_not_be_fragmented_is_told_with_the_routers_mtu_and_all_else_arrives(
             client.send_on(0x4000 + kind, &long);
             assert_eq!(received(&peer), (long, relayed), "DF is of one datagram alone");
         }
+        server.stop().await;
+    });
+}
+
+/// Sends so many datagrams of a length from the client on a channel in one buffer, and hears each at the peer.
+fn burst(client: &UdpSocket, number: u16, peer: &UdpSocket, len: usize) {
+    let messages: Vec<Vec<u8>> = (0..BURST).map(|nth| channel_data(number, &vec![nth as u8; len])).collect();
+    setsockopt(client, UdpGsoSegment, &((4 + len) as i32)).unwrap();
+    client.send(&messages.concat()).unwrap();
+    setsockopt(client, UdpGsoSegment, &0).unwrap();
+    for message in messages {
+        assert_eq!(received(peer).0, &message[4..]);
+    }
+}
+
+#[test]
+fn a_path_that_takes_no_runs_goes_on_without_them_and_the_others_go_on_with_them() {
+    let network = Network::new(&["relay", "peer"]);
+    for (nth, here, there, mtu) in
+        [(1, "wide", "w", 1_500), (2, "narrow", "n", 1_280), (3, "tiny", "t", 1_280)]
+    {
+        let [relay, peer] = [1, 2].map(|end| {
+            [format!("198.18.{nth}.{end}/24"), format!("2001:db8:{nth}::{end}/64"), format!("fe80::{end}/64")]
+        });
+        network.link(
+            ("relay", here, &relay.each_ref().map(String::as_str)),
+            ("peer", there, &peer.each_ref().map(String::as_str)),
+            mtu,
+        );
+    }
+    // Which ends IPv6 there.
+    network.ip("relay", "link set dev tiny mtu 1000");
+    network.ip("peer", "link set dev t mtu 1000");
+    network.block_on("relay", async {
+        let server = Server::start(|config| {
+            on_any(config);
+            config.relay.listen_udp = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
+            config.relay.allow_peers = ["198.18.0.0/16", "2001:db8::/32"].map(ip).into();
+        });
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut client = Turn::over_udp(socket.try_clone().unwrap(), server.address(), "paths");
+        let _: [SocketAddr; 2] = client.allocated(&[IPV6_BESIDES]);
+        let addresses = ["198.18.1.2", "198.18.2.2", "198.18.3.2", "2001:db8:1::2", "2001:db8:2::2"];
+        let peers = addresses.map(|at| network.inside("peer", || bound(SocketAddr::new(ip(at), 0))));
+        for (number, peer) in (0x4000..).zip(&peers) {
+            assert_eq!(client.bind(number, peer.local_addr().unwrap()), 0);
+        }
+        let [wide, narrow, tiny, wide_v6, narrow_v6] =
+            [0, 1, 2, 3, 4].map(|nth| (0x4000 + nth as u16, &peers[nth]));
+        let mut runs = 0;
+        for _ in 0..ROUNDS {
+            // The longest that is sent in runs over IPv4 fits both.
+            for (number, peer) in [wide, narrow] {
+                burst(&socket, number, peer, 1_252);
+                runs += 1;
+            }
+            // Refused once: its datagrams arrive in fragments, as they would without runs.
+            burst(&socket, tiny.0, tiny.1, 1_252);
+            burst(&socket, narrow_v6.0, narrow_v6.1, 1_400);
+            burst(&socket, wide_v6.0, wide_v6.1, 1_400);
+            // What a router may have to fragment goes for itself.
+            burst(&socket, narrow.0, narrow.1, 1_400);
+            burst(&socket, wide.0, wide.1, 1_400);
+            runs += 1;
+        }
+        until(&server, "turnpike_relay_segments_total{direction=\"out\"}", f64::from(runs) * BURST as f64)
+            .await;
+        until(&server, "turnpike_relay_segmented_buffers_total{direction=\"out\"}", f64::from(runs)).await;
+        until(&server, "turnpike_relay_segmentation_refused_total", 2.0).await;
+        let client = server.sessions().await.remove(0);
+        assert_eq!(client.traffic.peer_out.packets, u64::from(ROUNDS) * 7 * BURST as u64);
         server.stop().await;
     });
 }
