@@ -69,7 +69,7 @@ pub(crate) struct Inbox {
     names: Vec<sockaddr_storage>,
     controls: Vec<Control>,
     iovecs: Vec<iovec>,
-    /// Its pointers are set anew for each call, and used only by it.
+    /// They point into the other vectors, of which none ever grows. Those from `used` on are as a receive wants them.
     headers: Vec<mmsghdr>,
     used: usize,
 }
@@ -82,14 +82,16 @@ impl Inbox {
     pub(crate) fn new() -> Self {
         // SAFETY: all zeros is a valid sockaddr_storage, iovec and mmsghdr.
         let (name, vector, header) = unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
-        Self {
+        let mut inbox = Self {
             bytes: vec![0; SLOTS * STRIDE],
             names: vec![name; SLOTS],
             controls: vec![Control([0; 64]); SLOTS],
             iovecs: vec![vector; SLOTS],
             headers: vec![header; SLOTS],
             used: 0,
-        }
+        };
+        (0..SLOTS).for_each(|slot| inbox.prepare(slot));
+        inbox
     }
 
     /// How many datagrams can still be received before a flush.
@@ -99,6 +101,8 @@ impl Inbox {
 
     /// Forgets what was received.
     pub(crate) fn clear(&mut self) {
+        // The kernel has written how much of name and control it used.
+        (0..self.used).for_each(|slot| self.prepare(slot));
         self.used = 0;
     }
 
@@ -119,9 +123,6 @@ impl Inbox {
     fn try_receive(&mut self, socket: BorrowedFd<'_>, most: usize) -> io::Result<Range<usize>> {
         let first = self.used;
         let most = most.min(self.room());
-        for slot in first..first + most {
-            self.prepare(slot);
-        }
         // SAFETY: the headers point to buffers of this Inbox, distinct for each slot, of the lengths they say; nothing
         // else refers to them during the call.
         let received = unsafe {
@@ -213,8 +214,7 @@ impl Inbox {
         if header.msg_controllen == 0 {
             return beside;
         }
-        // The kernel wrote into this Inbox' own control buffer; a header of its own points there again, however often
-        // the Inbox has moved since.
+        // The kernel wrote into this slot's own control buffer.
         let control = &self.controls[slot].0;
         let header = msghdr {
             msg_control: control.as_ptr().cast_mut().cast::<c_void>(),
@@ -295,6 +295,11 @@ mod tests {
         }
         inbox.clear();
         assert_eq!(inbox.room(), SLOTS);
+        client.send_to(b"again", ("127.0.0.3", port)).unwrap();
+        assert_eq!(inbox.receive(server.as_fd(), 1).unwrap(), 0..1);
+        let received = inbox.received(0).unwrap();
+        assert_eq!((inbox.bytes(0), received.from), (&b"again"[..], client.local_addr().unwrap()));
+        assert_eq!(received.to, Some("127.0.0.3".parse().unwrap()));
     }
 
     #[test]

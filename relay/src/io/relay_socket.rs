@@ -15,8 +15,7 @@ const BUFFER: usize = 512 << 10;
 /// Binds a relay socket of one family. It shares its port with nobody.
 pub(crate) fn open(ip: IpAddr, port: u16) -> io::Result<UdpSocket> {
     let address = SocketAddr::new(ip, port);
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
     match ip.is_ipv4() {
         true => option::allow_fragments(&socket)?,
         false => socket.set_only_v6(true)?,
