@@ -7,8 +7,8 @@ mod server;
 #[cfg(test)]
 pub(crate) use client::Description;
 pub(crate) use client::{
-    Candidate, CandidateType, ClientEvent, Connect, DescriptionType, PairStats, Privacy, QueueJoin, Resume,
-    Signal, SignalBody, WireId,
+    Candidate, CandidateType, ChatSend, ClientEvent, Connect, DescriptionType, PairStats, Privacy, QueueJoin,
+    Resume, Signal, SignalBody, WireId,
 };
 pub(crate) use code::ErrorCode;
 pub(crate) use server::{
@@ -25,5 +25,9 @@ pub(crate) const MAX_SDP_BYTES: usize = 32 * 1024;
 pub(crate) const MAX_CANDIDATE_BYTES: usize = 1024;
 /// Most candidates of one side in one ICE generation.
 pub(crate) const MAX_CANDIDATES: usize = 64;
+/// Longest line of chat in bytes.
+pub(crate) const MAX_CHAT_BYTES: usize = 2048;
+/// Longest id of one in characters.
+pub(crate) const MAX_CHAT_ID_CHARS: usize = 64;
 /// Largest Socket.IO message and WebSocket frame in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;

@@ -4,6 +4,7 @@
 //! in which it happened, numbered without a gap.
 
 mod call;
+mod chat;
 mod handover;
 mod negotiation;
 mod outbox;
@@ -24,6 +25,7 @@ use turnpike_matching::{Event, Id, Left, Matching, Role, Rules};
 
 use self::{
     call::{Call, Path},
+    chat::SentLines,
     negotiation::Negotiation,
     outbox::{Emitted, Outbox},
     presence::{Absences, Away},
@@ -94,6 +96,7 @@ struct Session {
     /// The `seq` of the next `signal`.
     next_signal: u64,
     negotiation: Negotiation,
+    lines: SentLines,
     /// Since when it waits, while it does.
     waits_since: Option<Duration>,
 }
@@ -158,6 +161,7 @@ impl Hub {
             nexts: Bucket::new(NEXTS.0, NEXTS.1),
             next_signal: 1,
             negotiation: Negotiation::default(),
+            lines: SentLines::default(),
             waits_since: None,
         };
         let attached = Attached::new(id, session.outbox.attachment());

@@ -22,7 +22,7 @@ const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
 const REVOKED_FOR: &[&str] = &["pair"];
 const REVOKED: &[&str] = &["revoked", "retried", "expired", "refused", "dropped"];
 const RESUMES: &[&str] = &["resumed", "unknown", "gap"];
-const SIGNALS: &[&str] = &["description", "candidates", "end"];
+const SIGNALS: &[&str] = &["description", "candidates", "end", "chat"];
 const DROPS: &[&str] = &["hidden", "slow_client"];
 const OUTCOMES: &[&str] = &["found", "left", "lost"];
 const SCOPES: &[&str] = &["local"];
@@ -116,10 +116,10 @@ impl Metrics {
                  the credentials had expired; it refused; or too many waited.",
                 &[("dialect", REVOKED_FOR), ("result", REVOKED)],
             ),
-            messages_relayed: make.zeroed("messages_relayed_total", "Signals passed on.", &[("kind", SIGNALS)]),
+            messages_relayed: make.zeroed("messages_relayed_total", "Signals and lines of chat passed on.", &[("kind", SIGNALS)]),
             messages_dropped: make.zeroed(
                 "messages_dropped_total",
-                "Signals not passed on: with a hidden address there was nothing left, or a client read too slowly and \
+                "Signals and lines of chat not passed on: with a hidden address there was nothing left, or a client read too slowly and \
                  was cut off.",
                 &[("kind", SIGNALS), ("reason", DROPS)],
             ),

@@ -231,6 +231,8 @@ impl Service {
             ClientEvent::MatchNext { pair, join } => self.hub.next(id, pair, join.as_ref()),
             ClientEvent::MatchLeave(pair) => self.hub.leave_pair(id, pair),
             ClientEvent::Signal(signal) => self.hub.signal(id, *signal),
+            ClientEvent::ChatSend(line) => self.hub.chat(id, line),
+            ClientEvent::ChatTyping { pair, on } => self.hub.typing(id, pair, on),
             ClientEvent::PairStats { pair, stats } => self.hub.stats(id, pair, &stats),
             ClientEvent::IceRefresh(pair) => self.hub.refresh(id, pair),
             ClientEvent::Bye => {

@@ -23,8 +23,15 @@ test("a socket is cut in the middle of a call: media goes on, the partner sees i
     await Promise.all([status(a, '[data-server="away"]'), status(b, '[data-peer="reconnecting"]')]);
     await videoFlows([a, b], 2);
     for (const person of [a, b]) await person.page.locator('[data-state="connected"]').waitFor();
+    await a.page.getByLabel("Message").fill("Are you still there?");
+    await a.page.keyboard.press("Enter");
+    await b.page.getByLabel("Message").fill("I lost you for a moment, and n is no key here.");
+    await b.page.keyboard.press("Enter");
     await Promise.all([a, b].map((p, n) => p.page.screenshot({ path: join(pictures, `cut-call-away-${n + 1}.png`) })));
     admit();
+    await b.page.locator('.line[data-from="partner"]', { hasText: "still there?" }).waitFor();
+    await a.page.locator('.line[data-from="partner"]', { hasText: "for a moment" }).waitFor();
+    assert.equal(await a.page.locator(".line").count(), 2, "each line once");
     await Promise.all([status(a, '[data-server="here"]'), status(b, '[data-peer="here"]')]);
     assert.deepEqual([await a.pair(), await b.pair()], [pair, pair]);
     await videoFlows([a, b], 1);

@@ -1,3 +1,4 @@
+import { Chat } from "./chat.ts";
 import type { Ice, Id, MatchFound, Privacy, SignalBody } from "./contract.ts";
 import { Emitter } from "./emitter.ts";
 import { framesDecoded, type Path, pathOf, type SelectedPair, selectedPair } from "./path.ts";
@@ -32,6 +33,7 @@ export class Call extends Emitter<CallEvents> {
   readonly #signaling: Signaling;
   readonly #privacy: Privacy;
   readonly #link: PeerLink;
+  readonly #chat: Chat;
   readonly #foundAt = performance.now();
   #remoteStream: MediaStream | undefined;
   #selected: SelectedPair | undefined;
@@ -48,6 +50,9 @@ export class Call extends Emitter<CallEvents> {
     this.relayUnavailable = found.ice.warning === "relay_unavailable";
     this.#signaling = signaling;
     this.#privacy = privacy;
+    this.#chat = new Chat(signaling, found.pair, () => {
+      this.emit("changed", undefined);
+    });
     this.#link = new PeerLink({
       role: found.role,
       polite: found.polite,
@@ -69,6 +74,11 @@ export class Call extends Emitter<CallEvents> {
 
   get state(): LinkState {
     return this.#link.state;
+  }
+
+  /** The text beside it. */
+  get chat(): Chat {
+    return this.#chat;
   }
 
   get remoteStream(): MediaStream | undefined {
@@ -105,6 +115,7 @@ export class Call extends Emitter<CallEvents> {
     this.#closed = true;
     clearTimeout(this.#lookTimer);
     clearTimeout(this.#refreshTimer);
+    this.#chat.close();
     this.#link.close();
   }
 

@@ -70,6 +70,19 @@ export interface FailedStats {
   state: "failed";
 }
 
+export interface ChatLine {
+  pair: Id;
+  /** Of the sender's own making. */
+  id: string;
+  /** At most 2048 bytes of UTF-8. */
+  text: string;
+}
+
+export interface Typing {
+  pair: Id;
+  on: boolean;
+}
+
 export interface ClientEvents {
   "queue.join": QueueJoin;
   "queue.leave": Empty;
@@ -77,6 +90,8 @@ export interface ClientEvents {
   "match.next": { pair: Id; join?: QueueJoin };
   "match.leave": { pair: Id };
   signal: Signal;
+  "chat.send": ChatLine;
+  "chat.typing": Typing;
   "pair.stats": ConnectedStats | FailedStats;
   "ice.refresh": { pair?: Id };
   bye: Empty;
@@ -185,6 +200,8 @@ export interface ServerEvents {
   "match.found": MatchFound;
   "match.start": MatchStart;
   signal: Signal;
+  "chat.message": ChatLine & { seq: number };
+  "chat.typing": Typing & { seq: number };
   "peer.state": PeerState;
   "match.ended": MatchEnded;
   notice: Notice;
@@ -224,6 +241,8 @@ export interface Acks {
   "match.next": Done | Refused;
   "match.leave": Done | Refused;
   signal: { ok: true; duplicate?: true } | Refused;
+  "chat.send": { ok: true; duplicate?: true } | Refused;
+  "chat.typing": Done | Refused;
   "pair.stats": Done | Refused;
   "ice.refresh": { ok: true; ice: Ice } | Refused;
   bye: Done | Refused;

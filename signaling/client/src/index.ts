@@ -1,4 +1,5 @@
 export { Call, type CallOptions } from "./call.ts";
+export { Chat, type Line } from "./chat.ts";
 export type * from "./contract.ts";
 export { fetchIce, IceRefused } from "./ice.ts";
 export { type MediaProblem, MediaUnavailable, openCamera } from "./media.ts";

@@ -1,3 +1,4 @@
+import type { Line } from "./chat.ts";
 import type { Id } from "./contract.ts";
 import type { MediaProblem } from "./media.ts";
 import type { Path } from "./path.ts";
@@ -35,6 +36,9 @@ export interface Snapshot {
   /** The partner has lost its socket for now; the call goes on without. */
   readonly partnerAway: boolean;
   readonly pair: Id | undefined;
+  /** The text of this pair. */
+  readonly lines: readonly Line[];
+  readonly partnerTyping: boolean;
   /** Interests that both named. */
   readonly common: readonly string[];
   readonly path: Path | undefined;

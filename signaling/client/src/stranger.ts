@@ -1,4 +1,5 @@
 import { Call } from "./call.ts";
+import type { Line } from "./chat.ts";
 import type { Id, MatchEnded, MatchFound, Notice, Privacy, SessionResumed } from "./contract.ts";
 import { MediaUnavailable } from "./media.ts";
 import { OwnMedia, stopTracks } from "./own-media.ts";
@@ -19,6 +20,8 @@ const NEWS_OF: Record<MatchEnded["reason"], News | undefined> = {
   expired: undefined,
   drain: "draining",
 };
+
+const NO_LINES: readonly Line[] = [];
 
 /** A draining node comes back, or another takes over, within some seconds. */
 const DRAINED_MS = { after: 3000, spread: 3000 };
@@ -80,6 +83,12 @@ export class Stranger {
     });
     signaling.on("signal", (signal) => {
       this.#callOf(signal.pair)?.receive(signal);
+    });
+    signaling.on("chat.message", ({ pair, id, text }) => {
+      this.#callOf(pair)?.chat.heard(id, text);
+    });
+    signaling.on("chat.typing", ({ pair, on }) => {
+      this.#callOf(pair)?.chat.heardTyping(on);
     });
     signaling.on("match.ended", (ended) => {
       this.#matchEnded(ended);
@@ -156,6 +165,16 @@ export class Stranger {
   update(wishes: Wishes): void {
     this.#wishes = wishes;
     void this.#join();
+  }
+
+  /** Writes a line to the partner. */
+  say(text: string): void {
+    void this.#call?.chat.say(text);
+  }
+
+  /** Tells the partner that the user writes, or has stopped. */
+  typing(on: boolean): void {
+    this.#call?.chat.typing(on);
   }
 
   setMicrophone(on: boolean): void {
@@ -338,6 +357,8 @@ export class Stranger {
       serverAway: this.#serverAway(),
       partnerAway: this.#partnerAway,
       pair: call?.pair,
+      lines: call?.chat.lines ?? NO_LINES,
+      partnerTyping: call?.chat.partnerTyping ?? false,
       common: call?.common ?? [],
       path: call?.path,
       relayUnavailable: call?.relayUnavailable ?? false,

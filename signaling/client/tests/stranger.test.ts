@@ -164,6 +164,49 @@ describe("from start to call", () => {
   });
 });
 
+describe("the text beside a call", () => {
+  it("goes to the partner, also after a lost socket, and comes from it", async () => {
+    await inCall();
+    stranger.typing(true);
+    stranger.typing(true);
+    expect(await server.got("chat.typing")).toEqual({ pair: FOUND.pair, on: true });
+    stranger.say("  hello ");
+    expect(await server.got("chat.send")).toEqual({ pair: FOUND.pair, id: "1", text: "hello" });
+    await shows({ lines: [{ id: "1", from: "you", text: "hello", state: "sent" }] });
+    server.send("chat.typing", { pair: FOUND.pair, on: true });
+    await shows({ partnerTyping: true });
+    server.send("chat.message", { pair: FOUND.pair, id: "1", text: "hi" });
+    await shows({ partnerTyping: false });
+    server.cut();
+    await shows({ serverAway: true });
+    stranger.say("   ");
+    stranger.say("still there?");
+    await shows({ serverAway: false });
+    await server.got("chat.send", 2);
+    await shows({
+      lines: [
+        { id: "1", from: "you", text: "hello", state: "sent" },
+        { id: "1", from: "partner", text: "hi", state: "sent" },
+        { id: "2", from: "you", text: "still there?", state: "sent" },
+      ],
+    });
+    expect(server.all("chat.typing")).toHaveLength(1);
+  });
+
+  it("is cut to what the server takes, and ends with the pair", async () => {
+    await inCall();
+    stranger.say("ü".repeat(1500));
+    expect(await server.got("chat.send")).toMatchObject({ text: "ü".repeat(1024) });
+    server.answers["chat.send"] = () => ({ ok: false, code: "not_in_pair" });
+    stranger.say("too late");
+    await vi.waitFor(() => {
+      expect(stranger.snapshot.lines.map(({ state }) => state)).toEqual(["sent", "failed"]);
+    });
+    server.send("match.ended", { pair: FOUND.pair, reason: "left", state: "idle" });
+    await shows({ lines: [], phase: "waiting" });
+  });
+});
+
 describe("the end of a call", () => {
   it.each([
     ["next", "partner_next"],

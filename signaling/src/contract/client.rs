@@ -5,7 +5,8 @@ use serde_json::Value;
 use turnpike_matching::{Id, Mode, Wishes};
 
 use super::{
-    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CANDIDATES, MAX_INTEREST_CHARS, MAX_INTERESTS, MAX_SDP_BYTES,
+    ErrorCode, MAX_CANDIDATE_BYTES, MAX_CANDIDATES, MAX_CHAT_BYTES, MAX_CHAT_ID_CHARS, MAX_INTEREST_CHARS,
+    MAX_INTERESTS, MAX_SDP_BYTES,
 };
 
 /// The largest integer that JSON carries safely.
@@ -20,6 +21,8 @@ pub(crate) enum ClientEvent {
     MatchNext { pair: Id, join: Option<QueueJoin> },
     MatchLeave(Id),
     Signal(Box<Signal>),
+    ChatSend(ChatSend),
+    ChatTyping { pair: Id, on: bool },
     PairStats { pair: Id, stats: PairStats },
     IceRefresh(Option<Id>),
     Bye,
@@ -34,6 +37,8 @@ impl ClientEvent {
         "match.next",
         "match.leave",
         "signal",
+        "chat.send",
+        "chat.typing",
         "pair.stats",
         "ice.refresh",
         "bye",
@@ -57,6 +62,11 @@ impl ClientEvent {
             }
             "match.leave" => Self::MatchLeave(read::<OfPair>(payload)?.pair.0),
             "signal" => Self::Signal(Box::new(read(payload)?)),
+            "chat.send" => Self::ChatSend(read(payload)?),
+            "chat.typing" => {
+                let typing: Typing = read(payload)?;
+                Self::ChatTyping { pair: typing.pair.0, on: typing.on }
+            }
             "pair.stats" => {
                 let stats: PairStats = read(payload)?;
                 Self::PairStats { pair: stats.pair(), stats }
@@ -109,6 +119,24 @@ struct Empty {}
 #[serde(deny_unknown_fields)]
 struct OfPair {
     pair: WireId,
+}
+
+/// A line of text for the partner.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChatSend {
+    pub(crate) pair: WireId,
+    #[serde(deserialize_with = "chat_id")]
+    pub(crate) id: String,
+    #[serde(deserialize_with = "chat_text")]
+    pub(crate) text: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Typing {
+    pair: WireId,
+    on: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -331,6 +359,28 @@ fn candidate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     match text.starts_with("candidate:") && text.len() <= MAX_CANDIDATE_BYTES {
         true => Ok(text),
         false => Err(D::Error::custom("no candidate")),
+    }
+}
+
+fn chat_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let id = String::deserialize(deserializer)?;
+    match (1..=MAX_CHAT_ID_CHARS).contains(&id.chars().count()) {
+        true => Ok(id),
+        false => Err(D::Error::custom("no id of a message")),
+    }
+}
+
+/// Without what a reader does not see, or what would turn the text around it.
+fn chat_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.len() > MAX_CHAT_BYTES {
+        return Err(D::Error::custom("too long"));
+    }
+    let hides = |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    let shown: String = text.chars().filter(|c| !hides(*c)).collect();
+    match shown.trim().is_empty() {
+        true => Err(D::Error::custom("nothing to read")),
+        false => Ok(shown),
     }
 }
 

@@ -63,6 +63,17 @@ pub(crate) enum ServerEvent {
         reason: EndReason,
         state: &'static str,
     },
+    ChatMessage {
+        #[serde(serialize_with = "display")]
+        pair: Id,
+        id: String,
+        text: String,
+    },
+    ChatTyping {
+        #[serde(serialize_with = "display")]
+        pair: Id,
+        on: bool,
+    },
     PeerState {
         #[serde(serialize_with = "display")]
         pair: Id,
@@ -91,6 +102,8 @@ impl ServerEvent {
         "match.found",
         "match.start",
         "signal",
+        "chat.message",
+        "chat.typing",
         "peer.state",
         "match.ended",
         "notice",
@@ -103,6 +116,8 @@ impl ServerEvent {
             Self::MatchFound { .. } => "match.found",
             Self::MatchStart { .. } => "match.start",
             Self::Signal { .. } => "signal",
+            Self::ChatMessage { .. } => "chat.message",
+            Self::ChatTyping { .. } => "chat.typing",
             Self::PeerState { .. } => "peer.state",
             Self::SessionResumed { .. } => "session.resumed",
             Self::MatchEnded { .. } => "match.ended",

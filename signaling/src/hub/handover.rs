@@ -10,6 +10,7 @@ use turnpike_matching::{KeptPair, KeptSession, Mode, Wishes};
 
 use super::{
     Bucket, Call, EVENTS, Hub, NEXTS, Session, State,
+    chat::SentLines,
     negotiation::Negotiation,
     outbox::{KeptOutbox, Outbox},
     presence::Away,
@@ -36,6 +37,7 @@ struct LeftSession {
     privacy: Privacy,
     next_signal: u64,
     negotiation: Negotiation,
+    lines: SentLines,
     outbox: KeptOutbox,
     waiting: Option<u64>,
     wishes: Option<LeftWishes>,
@@ -128,6 +130,7 @@ impl Hub {
             privacy: session.privacy,
             next_signal: session.next_signal,
             negotiation: session.negotiation,
+            lines: session.lines,
             outbox: session.outbox.into_kept()?,
             waiting: kept.waiting.map(|since| self.to_unix(since)),
             wishes: kept
@@ -171,6 +174,7 @@ impl Hub {
             nexts: Bucket::new(NEXTS.0, NEXTS.1),
             next_signal: left.next_signal,
             negotiation: left.negotiation,
+            lines: left.lines,
             waits_since,
         };
         state.sessions.insert(id, session);

@@ -95,6 +95,31 @@ async fn a_stranger_to_a_pair_has_no_say_in_it() {
 }
 
 #[tokio::test]
+async fn text_reaches_the_partner_once_and_without_what_deceives_the_eye() {
+    let server = Server::start().await;
+    let (mut a, b, pair) = pair(&server).await;
+    let line = |id: &str, text: &str| json!({"pair": pair, "id": id, "text": text});
+    assert_eq!(a.ask("chat.typing", json!({"pair": pair, "on": true})).await["ok"], true);
+    let lost = b.lose();
+    a.event("peer.state").await;
+    assert_eq!(a.ask("chat.typing", json!({"pair": pair, "on": false})).await["ok"], true);
+    let shown = a.ask("chat.send", line("1", "a\u{202E}b\u{0007}\nc \u{2066}grüße 🙂")).await;
+    assert_eq!(shown, json!({"ok": true}));
+    assert_eq!(a.ask("chat.send", line("1", "again")).await, json!({"ok": true, "duplicate": true}));
+    assert_eq!(a.ask("chat.send", line("2", &"ü".repeat(1024))).await["ok"], true);
+    for text in ["\u{202E}\u{0007}", " ", &"ü".repeat(1025)] {
+        assert_eq!(a.ask("chat.send", line("3", text)).await["code"], "bad_request");
+    }
+    let (mut b, _) = server.resume(&lost).await;
+    assert_eq!(b.event("chat.typing").await["on"], true);
+    let first = b.event("chat.message").await;
+    assert_eq!((&first["id"], &first["text"]), (&json!("1"), &json!("abc grüße 🙂")));
+    assert_eq!(b.next().await.1["id"], "2", "who is away is not told who types");
+    let mut c = server.connect().await;
+    assert_eq!(c.ask("chat.send", line("1", "let me in")).await["code"], "not_in_pair");
+}
+
+#[tokio::test]
 async fn next_ends_the_pair_for_both_and_meets_who_waits() {
     let server = Server::start().await;
     let (mut a, mut b, pair) = pair(&server).await;

@@ -2,6 +2,7 @@ import { useState } from "react";
 import { openCamera, type Wishes } from "turnpike-client";
 
 import { Brand } from "./Brand.tsx";
+import { Chat } from "./Chat.tsx";
 import { Controls } from "./Controls.tsx";
 import { Lobby } from "./Lobby.tsx";
 import { PathBadge } from "./PathBadge.tsx";
@@ -49,15 +50,30 @@ export function App({ stranger }: { stranger: Session }) {
         <Brand />
         <PathBadge path={session.path} />
       </header>
-      <main className="stage">
-        <RemoteVideo
-          stream={session.remoteStream}
-          onFirstFrame={(stream, at) => {
-            stranger.frameDecoded(stream, at);
-          }}
-        />
-        {!inCall && <Lobby phase={session.phase} wishes={wishes} onWish={wish} />}
-        <LocalVideo stream={session.localStream} hidden={!session.camera} />
+      <main className="middle">
+        <div className="stage">
+          <RemoteVideo
+            stream={session.remoteStream}
+            onFirstFrame={(stream, at) => {
+              stranger.frameDecoded(stream, at);
+            }}
+          />
+          {!inCall && <Lobby phase={session.phase} wishes={wishes} onWish={wish} />}
+          <LocalVideo stream={session.localStream} hidden={!session.camera} />
+        </div>
+        {inCall && (
+          <Chat
+            key={session.pair}
+            lines={session.lines}
+            partnerTyping={session.partnerTyping}
+            onSay={(text) => {
+              stranger.say(text);
+            }}
+            onTyping={(on) => {
+              stranger.typing(on);
+            }}
+          />
+        )}
       </main>
       <footer className="dock">
         <Status session={session} />

@@ -20,6 +20,14 @@ export function CameraIcon({ on }: { on: boolean }) {
   );
 }
 
+export function SendIcon() {
+  return (
+    <svg {...FRAME} className="icon">
+      <path d="M4 12h15M13 6l6 6-6 6" />
+    </svg>
+  );
+}
+
 function Strike() {
   return (
     <>

@@ -201,6 +201,36 @@ describe("a call", () => {
   });
 });
 
+describe("the chat", () => {
+  it("is there in a call alone, says who wrote what, and sends with Enter and the button", async () => {
+    const { session, user } = open({ phase: "waiting", live: true });
+    expect(screen.queryByRole("log")).toBeNull();
+    act(() => {
+      session.show({ ...IN_CALL, remoteStream: fakeStream() });
+    });
+    await user.type(screen.getByLabelText("Message"), "hello n{Enter}");
+    expect(session.typing).toHaveBeenLastCalledWith(true);
+    expect(session.say).toHaveBeenLastCalledWith("hello n");
+    await user.type(screen.getByLabelText("Message"), "again");
+    await user.click(button("Send"));
+    await user.click(button("Send"));
+    expect(session.say.mock.calls).toEqual([["hello n"], ["again"]]);
+    expect(session.next).not.toHaveBeenCalled();
+    act(() => {
+      session.show({
+        partnerTyping: true,
+        lines: [
+          { id: "1", from: "you", text: "hello", state: "failed" },
+          { id: "1", from: "partner", text: "<b>hi</b>", state: "sent" },
+        ],
+      });
+    });
+    const lines = screen.getAllByRole("listitem").map((line) => line.textContent);
+    expect(lines.slice(0, 2)).toEqual(["You: hello not sent", "Partner: <b>hi</b>"]);
+    expect(screen.getByLabelText("Your partner is writing")).toBeTruthy();
+  });
+});
+
 describe("mounting", () => {
   it("twice, as StrictMode does, leaves one listener, and each key acts once", async () => {
     const { session, user } = open();

@@ -11,6 +11,8 @@ const IDLE: Snapshot = {
   serverAway: false,
   partnerAway: false,
   pair: undefined,
+  lines: [],
+  partnerTyping: false,
   common: [],
   path: undefined,
   relayUnavailable: false,
@@ -31,6 +33,8 @@ export class FakeSession implements Session {
   readonly update = vi.fn<Session["update"]>();
   readonly setMicrophone = vi.fn<Session["setMicrophone"]>();
   readonly setCamera = vi.fn<Session["setCamera"]>();
+  readonly say = vi.fn<Session["say"]>();
+  readonly typing = vi.fn<Session["typing"]>();
   readonly frameDecoded = vi.fn<Session["frameDecoded"]>();
 
   constructor(shown: Partial<Snapshot> = {}) {
