@@ -5,6 +5,7 @@ SHELL := /bin/bash
 
 ARGS ?= run --dev
 BUILD_PACKAGES := gcc
+BENCH_PACKAGES := coturn strace
 TEST_PACKAGES := libnss3-tools openssl chromium firefox-esr coturn nftables iproute2 tcpdump ethtool fail2ban procps systemd python3 python3-venv
 WEB_SOURCES := $(shell find signaling/client/src signaling/web/src signaling/web/public signaling/web/index.html -type f 2>/dev/null)
 
@@ -16,11 +17,12 @@ endef
 # Runs whole-product tests against the binary of the dev profile.
 NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-concurrency=1 --test-reporter=spec
 
-.PHONY: help run build web test soak lint fuzz clean setup-build setup-test
+.PHONY: help run build web test soak bench lint fuzz clean setup-build setup-test setup-bench
 help:
 	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
 	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
 	@echo 'make soak   the full figures of floods, stalls and calls of six minutes, a quarter of an hour'
+	@echo 'make bench  ours, coturn and a bare forwarder in turn, and the core alone (ROUNDS=6, CELL_SECONDS=2, BENCH_ARGS)'
 	@echo 'make build  the release binary, target/release/turnpike'
 	@echo 'make web    the page alone'
 	@echo 'make fuzz   explore each fuzz target for SECONDS=60 (needs a nightly toolchain)'
@@ -61,6 +63,10 @@ setup-test: setup-build
 	@$(call packages,$(TEST_PACKAGES))
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked --quiet
 
+setup-bench: setup-build
+	@[ "$$(id -u)" = 0 ] || { echo 'make bench needs root: for large socket buffers and strace. Run: sudo make bench'; exit 1; }
+	@$(call packages,$(BENCH_PACKAGES))
+
 web: signaling/web/dist/index.html
 
 run: setup-build web
@@ -86,6 +92,17 @@ test: setup-test lint .make/python
 soak: setup-test web .make/python
 	$(call step,soak tests,cargo test --release --workspace --locked --quiet -- --ignored soak_ --nocapture --test-threads 1)
 	$(call step,calls of six minutes,cargo build --locked --quiet --bin turnpike && CALL_SECONDS=360 $(NODE_TEST) --test-name-pattern="aiortc calls" tests/clients/)
+
+ROUNDS ?= 6
+CELL_SECONDS ?= 2
+BENCH_ARGS ?= --syscalls
+BENCH = $${CARGO_TARGET_DIR:-target}/release
+bench: setup-bench web | .make
+	$(call step,release build,cargo build --locked --release --quiet --bin turnpike && cargo build --locked --release --quiet -p turnpike-bench)
+	$(call step,core alone,cargo bench --locked --quiet -p turnpike-proto --bench core)
+	$(call step,servers in turn,TURNPIKE=$${TURNPIKE:-$(BENCH)/turnpike} $(BENCH)/turnpike-bench compare --rounds $(ROUNDS) --seconds $(CELL_SECONDS) --markdown .make/bench.md --json .make/bench.json $(BENCH_ARGS))
+	$(call step,ten thousand allocations,TURNPIKE=$${TURNPIKE:-$(BENCH)/turnpike} $(BENCH)/turnpike-bench many)
+	@echo 'the tables are in .make/bench.md, every sample in .make/bench.json'
 
 SECONDS ?= 60
 FUZZED := relay/proto config

@@ -26,6 +26,7 @@ mod run;
 #[path = "../../signaling/tests/it/session.rs"]
 #[allow(unreachable_pub, dead_code)]
 mod session;
+mod speed;
 mod stalled;
 mod start;
 mod stop;
