@@ -16,6 +16,7 @@ fn programs() -> Programs {
     Programs {
         turnpike: PathBuf::from(env!("CARGO_BIN_EXE_turnpike")),
         coturn: "turnserver".into(),
+        bench: "turnpike-bench".into(),
         server_processors: vec![],
         generator_processors: vec![],
     }
@@ -97,7 +98,6 @@ fn a_soak_counts_every_datagram_that_is_lost() {
 /// The full figures: eight minutes, at most 0.5 MiB a minute, no loss that is not counted. Then 10,000 allocations.
 #[test]
 #[ignore = "nine minutes: make soak"]
-#[expect(clippy::print_stderr, reason = "its figures are for the reader")]
 fn soak_of_eight_minutes_and_ten_thousand_allocations() {
     let programs = Programs { server_processors: vec![0], generator_processors: vec![1], ..programs() };
     let soaked = soak(Duration::from_secs(480), 10.0, 0.7, &programs, |line| eprintln!("{line}"));

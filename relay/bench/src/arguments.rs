@@ -1,4 +1,5 @@
 use std::{
+    env,
     net::{IpAddr, SocketAddr, ToSocketAddrs as _, UdpSocket},
     path::PathBuf,
     thread::available_parallelism,
@@ -180,6 +181,7 @@ impl Place {
         Ok(Programs {
             turnpike: self.turnpike.clone(),
             coturn: self.coturn.clone(),
+            bench: env::current_exe()?,
             server_processors: pinned(self.server_cpu),
             generator_processors: pinned(self.generator_cpu),
         })

@@ -68,6 +68,8 @@ pub struct Programs {
     pub turnpike: PathBuf,
     /// coturn's, or another that takes its options.
     pub coturn: PathBuf,
+    /// The benchmark's own, whose `forward` is the bare forwarder.
+    pub bench: PathBuf,
     /// Of a server with one thread; any where empty.
     pub server_processors: Vec<usize>,
     /// Of the generator; any where empty.
@@ -98,7 +100,7 @@ impl Server {
         let (mut command, config, metrics) = match kind {
             Kind::Turnpike { shards } => turnpike(programs, &folder, address, shards)?,
             Kind::Coturn => coturn(programs, &folder, address),
-            Kind::Bare(mode) => bare(mode, peer)?,
+            Kind::Bare(mode) => bare(programs, mode, peer),
         };
         command.stdin(Stdio::null()).stderr(log.try_clone()?);
         command.stdout(if kind.is_turn() { Stdio::from(log) } else { Stdio::piped() });
@@ -243,18 +245,18 @@ fn coturn(
     (command, format!("turnserver {}\n", shown.join(" ")), None)
 }
 
-fn bare(mode: Mode, peer: Option<SocketAddr>) -> anyhow::Result<(Command, String, Option<SocketAddr>)> {
+fn bare(programs: &Programs, mode: Mode, peer: Option<SocketAddr>) -> (Command, String, Option<SocketAddr>) {
     let mode = match mode {
         Mode::Plain => "plain",
         Mode::Batched => "batched",
         Mode::Segments => "segments",
     };
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = Command::new(&programs.bench);
     command.args(["forward", "--mode", mode]);
     if let Some(peer) = peer {
         command.arg("--peer").arg(peer.to_string());
     }
-    Ok((command, format!("turnpike-bench forward --mode {mode}\n"), None))
+    (command, format!("turnpike-bench forward --mode {mode}\n"), None)
 }
 
 /// A port of 127.0.0.1 that is free for UDP and TCP now.
