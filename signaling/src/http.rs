@@ -4,11 +4,13 @@ mod gate;
 mod health;
 mod ice;
 mod keys;
+mod openapi;
 mod page;
 mod problem;
+mod revoke;
 mod turn_rest;
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -17,7 +19,7 @@ use axum::{
     http::{HeaderValue, Method, header},
     middleware::{self, Next},
     response::Response,
-    routing::get,
+    routing::{delete, get},
 };
 use ipnet::IpNet;
 use socketioxide::layer::SocketIoLayer;
@@ -44,6 +46,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) relay: RelayUp,
     pub(crate) own_relay: bool,
+    pub(crate) admin_socket: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) api_keys: ArcSwap<Vec<Secret>>,
     pub(crate) anonymous: bool,
@@ -70,6 +73,7 @@ impl Context {
             metrics,
             relay,
             own_relay: config.ice.own_relay,
+            admin_socket: config.relay.admin_socket.clone(),
             clock,
             api_keys: ArcSwap::from_pointee(config.auth.api_keys.clone()),
             anonymous: config.mint.anonymous,
@@ -91,6 +95,9 @@ pub(crate) fn public(context: Arc<Context>, sockets: SocketIoLayer) -> Router {
         .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE]);
     Router::new()
         .route("/v1/ice", get(ice::get).post(ice::post).layer(cors))
+        .route("/v1/ice/{credential_id}", delete(revoke::credential))
+        .route("/v1/subjects/{subject}/credentials", delete(revoke::subject))
+        .route("/openapi.json", get(openapi::get))
         .route("/turn", get(turn_rest::get))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))

@@ -13,13 +13,22 @@ use crate::{
 };
 
 /// The routes that are counted apart; anything else is the page's.
-pub(crate) const ROUTES: &[&str] = &["/v1/ice", "/turn", "/healthz", "/readyz", "page"];
-const METHODS: &[&str] = &["GET", "POST", "other"];
+pub(crate) const ROUTES: &[&str] = &[
+    "/v1/ice",
+    "/v1/ice/{credential_id}",
+    "/v1/subjects/{subject}/credentials",
+    "/turn",
+    "/openapi.json",
+    "/healthz",
+    "/readyz",
+    "page",
+];
+const METHODS: &[&str] = &["GET", "POST", "DELETE", "other"];
 const CODES: &[&str] = &["2xx", "3xx", "4xx", "5xx"];
 const PATHS: &[&str] = &["direct", "relay_one_side", "relay_both", "failed", "unknown"];
 const DIALECTS: &[&str] = &["pair", "refresh", "rest", "anonymous", "draft"];
 const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
-const REVOKED_FOR: &[&str] = &["pair"];
+const REVOKED_FOR: &[&str] = &["pair", "rest"];
 const REVOKED: &[&str] = &["revoked", "retried", "expired", "refused", "dropped"];
 const RESUMES: &[&str] = &["resumed", "unknown", "gap"];
 const SIGNALS: &[&str] = &["description", "candidates", "end", "chat"];
@@ -112,7 +121,7 @@ impl Metrics {
             ),
             credentials_revoked: make.zeroed(
                 "credentials_revoked_total",
-                "Ended pairs that the relay was told of: done; it did not answer and is told again; it did not until \
+                "Ended pairs, and credentials that were revoked over REST, that the relay was told of: done; it did not answer and is told again; it did not until \
                  the credentials had expired; it refused; or too many waited.",
                 &[("dialect", REVOKED_FOR), ("result", REVOKED)],
             ),

@@ -38,3 +38,16 @@ pub(crate) fn post(address: SocketAddr, path: &str, key: &str, json: &str) -> St
     stream.read_to_string(&mut response).unwrap();
     response.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
+
+/// The status of the answer to a DELETE with an API key.
+pub(crate) fn delete(address: SocketAddr, path: &str, key: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "DELETE {path} HTTP/1.1\r\nHost: turnpike\r\nConnection: close\r\nAuthorization: Bearer {key}\r\n\r\n"
+    )
+    .unwrap();
+    let mut response = String::new();
+    stream.read_to_string(&mut response).unwrap();
+    response.split(' ').nth(1).unwrap().parse().unwrap()
+}

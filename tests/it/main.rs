@@ -21,6 +21,7 @@ mod ports;
 mod probe;
 mod refusals;
 mod reload;
+mod rest_revoke;
 mod restart;
 mod run;
 #[path = "../../signaling/tests/it/session.rs"]

@@ -17,7 +17,7 @@ use crate::{
 
 const NEW: &str = "the next secret that the tests share, as long as the first";
 
-fn node(service: &str) -> Node {
+pub(crate) fn node(service: &str) -> Node {
     let site = Site::new(std::net::Ipv4Addr::LOCALHOST, "allow_peers = [\"127.0.0.1/32\"]");
     edit(&site, "[auth]\n", "[auth]\napi_keys_file = \"keys\"\n");
     fs::write(site.folder.path().join("keys"), "first-key").unwrap();

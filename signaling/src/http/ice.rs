@@ -27,6 +27,8 @@ const NO_STORE: [(HeaderName, HeaderValue); 1] =
 /// A dot and the credential's id are put behind a subject.
 const MAX_WANTED_SUBJECT: usize = MAX_SUBJECT_LEN - 13;
 const TTL: std::ops::RangeInclusive<u64> = 60..=86_400;
+/// Up to the largest integer that JSON carries safely.
+const BYTES: std::ops::RangeInclusive<u64> = 1..=(1 << 53) - 1;
 const ALLOCATIONS: std::ops::RangeInclusive<u32> = 1..=1_000;
 
 #[derive(Debug, Deserialize)]
@@ -91,6 +93,7 @@ pub(super) struct Request {
     subject: Option<String>,
     label: Option<String>,
     max_allocations: Option<u32>,
+    max_bytes: Option<u64>,
     policy: Option<Privacy>,
 }
 
@@ -109,7 +112,10 @@ impl Request {
         if self.max_allocations.is_some_and(|most| !ALLOCATIONS.contains(&most)) {
             return refuse("maxAllocations is 1 to 1000");
         }
-        let limits = Limits { allocations: self.max_allocations, ..Limits::default() };
+        if self.max_bytes.is_some_and(|most| !BYTES.contains(&most)) {
+            return refuse("maxBytes is 1 to 9007199254740991");
+        }
+        let limits = Limits { allocations: self.max_allocations, bytes: self.max_bytes, ..Limits::default() };
         Ok(Wanted { subject: self.subject, ttl: self.ttl, limits, policy: self.policy })
     }
 }

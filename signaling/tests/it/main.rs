@@ -4,6 +4,7 @@
 
 mod client;
 mod internal;
+mod openapi;
 mod restart;
 mod resume;
 mod session;
