@@ -7,6 +7,7 @@ mod cost;
 mod creds;
 mod doctor;
 mod drain;
+mod metrics;
 mod pages;
 mod ports;
 mod probe;
@@ -48,6 +49,8 @@ enum Command {
     Cost(cost::Arguments),
     /// Show how far the budget is spent, and what follows from it
     Budget(budget::Arguments),
+    /// List the metrics that both services export
+    Metrics(metrics::Arguments),
     /// Make a TURN credential and a ready iceServers block
     Creds(creds::Arguments),
     /// Make no new allocation; those that live go on
@@ -90,6 +93,7 @@ impl Arguments {
             Command::Usage(arguments) => usage::execute(&arguments),
             Command::Cost(arguments) => cost::execute(&arguments),
             Command::Budget(arguments) => budget::execute(&arguments),
+            Command::Metrics(arguments) => metrics::execute(&arguments),
             Command::Creds(arguments) => creds::execute(&arguments),
             Command::Doctor(arguments) => doctor::execute(&arguments),
             Command::Probe(arguments) => probe::execute(&arguments),

@@ -28,7 +28,7 @@ use crate::{
     ledger::Ledger,
     lock::StateLock,
     logins::Logins,
-    metrics,
+    metrics::{self, host::Devices},
     reload::LastReload,
     revocations::Revocations,
     ring,
@@ -131,6 +131,7 @@ impl Relay {
         let view = View {
             node,
             ledger,
+            devices: Devices::find(),
             name: config.node.name.clone(),
             udp,
             tcp,

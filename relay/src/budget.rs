@@ -6,7 +6,10 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use turnpike_config::{Budget as Config, BudgetLimit};
-use turnpike_relay_api::cost::{Budget as Report, Cost, Spent, Step};
+use turnpike_relay_api::{
+    admin::Traffic,
+    cost::{Budget as Report, Cost, Spent, Step},
+};
 
 use crate::{cost::Prices, ledger::Reading};
 
@@ -38,6 +41,11 @@ impl Budget {
     /// Whether live allocations are to end.
     pub(crate) fn cuts(&self, step: Step) -> bool {
         step == Step::Stop && self.config.cut
+    }
+
+    /// What of this traffic is on the bill.
+    pub(crate) fn billed(&self, traffic: &Traffic) -> u64 {
+        self.prices.count().bytes(traffic)
     }
 
     /// Absent without a budget.

@@ -1,5 +1,7 @@
 //! `/metrics`, `/healthz` and `/readyz` over TCP.
 
+pub(crate) mod distribution;
+pub(crate) mod host;
 mod table;
 
 use std::net::{SocketAddr, TcpListener as StdListener};
@@ -14,11 +16,16 @@ use axum::{
 use prometheus::{
     Encoder as _, Registry, TEXT_FORMAT, TextEncoder,
     core::{Collector, Desc},
-    proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType},
+    proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType},
 };
 use tokio::net::TcpListener;
 
-use self::table::{Kind, Reading, Row, TABLE};
+use turnpike_relay_api::catalogue::MetricRow;
+
+use self::{
+    distribution::Distribution,
+    table::{Kind, Reading, Row, TABLE},
+};
 use crate::{StartError, view::SharedView};
 
 /// Opens the listener.
@@ -76,6 +83,18 @@ fn render(view: SharedView) -> Vec<u8> {
     text
 }
 
+/// Every metric of the relay.
+pub fn catalogue() -> Vec<MetricRow> {
+    let row = |row: &Row| MetricRow {
+        component: "relay",
+        name: row.name.to_owned(),
+        kind: row.kind.name(),
+        labels: row.labels.iter().map(|label| (*label).to_owned()).collect(),
+        help: row.help.to_owned(),
+    };
+    TABLE.iter().map(row).collect()
+}
+
 /// Turns a reading of the relay into metric families, row by row of the table.
 struct Exporter {
     view: SharedView,
@@ -124,7 +143,7 @@ fn family(row: &Row, reading: &Reading) -> MetricFamily {
                 counter.set_value(value);
                 metric.set_counter(counter);
             }
-            Kind::Gauge => {
+            Kind::Gauge | Kind::Histogram(_) => {
                 let mut gauge = Gauge::default();
                 gauge.set_value(value);
                 metric.set_gauge(gauge);
@@ -138,7 +157,27 @@ fn family(row: &Row, reading: &Reading) -> MetricFamily {
     family.set_field_type(match row.kind {
         Kind::Counter => MetricType::COUNTER,
         Kind::Gauge => MetricType::GAUGE,
+        Kind::Histogram(_) => MetricType::HISTOGRAM,
     });
-    family.set_metric((row.samples)(reading).into_iter().map(metric).collect());
+    family.set_metric(match row.kind {
+        Kind::Histogram(distribution) => vec![histogram(distribution(reading))],
+        Kind::Counter | Kind::Gauge => (row.samples)(reading).into_iter().map(metric).collect(),
+    });
     family
+}
+
+fn histogram(distribution: &Distribution) -> Metric {
+    let buckets = distribution.cumulative().map(|(bound, count)| {
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(bound);
+        bucket.set_cumulative_count(count);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(distribution.count());
+    histogram.set_sample_sum(distribution.sum());
+    let mut metric = Metric::default();
+    metric.set_histogram(histogram);
+    metric
 }

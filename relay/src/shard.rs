@@ -38,6 +38,7 @@ use self::{
 use crate::{
     budget::Budget,
     clock::Clock,
+    ended::EndedCounts,
     failures::FailureLog,
     front_door::FrontDoor,
     io::{Batch, Doorbell, Epoll, Inbox, Mode, Ready, Refused, Together, Token, set_dont_fragment},
@@ -207,6 +208,7 @@ pub(crate) struct Shard {
     too_long: Vec<(AllocationKey, SocketAddr)>,
     /// Traffic of released allocations.
     ended: ByClient<Traffic>,
+    ended_counts: EndedCounts,
     /// Where what flowed is kept.
     feed: Feed,
     /// The step of the budget that holds here.
@@ -259,6 +261,7 @@ impl Shard {
             closing_addresses: Vec::new(),
             too_long: Vec::new(),
             ended: ByClient::default(),
+            ended_counts: EndedCounts::default(),
             feed,
             budget_step: Step::Ok,
             now,
@@ -466,6 +469,7 @@ impl Shard {
             together_in: self.together,
             together_out: self.batch.together,
             refused_runs: self.batch.refused_runs,
+            ended: self.ended_counts.clone(),
             ..Snapshot::take(&self.server, &self.ended, self.now.mono)
         };
         self.node.board.publish(self.id, snapshot);

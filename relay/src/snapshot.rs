@@ -8,7 +8,7 @@ use std::{
 use turnpike_proto::{ByFamily, Counters, Family, Label as _, Server, Tally, Transport};
 use turnpike_relay_api::admin::Traffic;
 
-use crate::{io::Together, shard::Handshake};
+use crate::{ended::EndedCounts, io::Together, shard::Handshake};
 
 /// One value for each transport of clients and each family, of a leg's addresses where there are two legs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -60,6 +60,7 @@ pub(crate) struct Snapshot {
     pub(crate) together_out: Together,
     /// Buffers of several datagrams that the kernel did not take.
     pub(crate) refused_runs: u64,
+    pub(crate) ended: EndedCounts,
 }
 
 impl Snapshot {
@@ -99,6 +100,7 @@ impl Snapshot {
         self.together_in.add(&other.together_in);
         self.together_out.add(&other.together_out);
         self.refused_runs += other.refused_runs;
+        self.ended.add(&other.ended);
     }
 }
 

@@ -18,6 +18,7 @@ use turnpike_relay_api::{
 
 use crate::{
     ledger::Ledger,
+    metrics::host::Devices,
     reload::LastReload,
     shard::{Command, Handle, Holder, Node},
     snapshot::Snapshot,
@@ -34,6 +35,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 pub(crate) struct View {
     pub(crate) node: Node,
     pub(crate) ledger: Ledger,
+    pub(crate) devices: Devices,
     pub(crate) name: String,
     pub(crate) udp: Vec<SocketAddr>,
     pub(crate) tcp: Vec<SocketAddr>,

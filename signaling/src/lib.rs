@@ -28,3 +28,8 @@ mod state_file;
 pub use error::StartError;
 pub use remote::Remote;
 pub use serve::{Listening, Signaling};
+
+/// Every metric of signaling.
+pub fn metric_catalogue() -> Vec<turnpike_relay_api::catalogue::MetricRow> {
+    metrics::Metrics::new().catalogue()
+}

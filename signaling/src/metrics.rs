@@ -5,7 +5,9 @@ use std::time::Duration;
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
+    proto::{MetricFamily, MetricType},
 };
+use turnpike_relay_api::catalogue::MetricRow;
 
 use crate::{
     contract::{ClientEvent, EndReason, ErrorCode, ServerEvent},
@@ -157,6 +159,26 @@ impl Metrics {
             ),
             registry: make.registry,
         }
+    }
+
+    /// Every metric of signaling.
+    pub(crate) fn catalogue(&self) -> Vec<MetricRow> {
+        let row = |family: &MetricFamily| MetricRow {
+            component: "signaling",
+            name: family.name().to_owned(),
+            kind: match family.get_field_type() {
+                MetricType::COUNTER => "counter",
+                MetricType::HISTOGRAM => "histogram",
+                _ => "gauge",
+            },
+            labels: family
+                .get_metric()
+                .first()
+                .map(|metric| metric.get_label().iter().map(|label| label.name().to_owned()).collect())
+                .unwrap_or_default(),
+            help: family.help().to_owned(),
+        };
+        self.registry.gather().iter().map(row).collect()
     }
 
     /// The text that Prometheus reads.

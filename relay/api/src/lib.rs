@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod catalogue;
 pub mod cost;
 pub mod credential;
 pub mod proxy;

@@ -1,13 +1,14 @@
 //! The table of the relay's metrics: name, type, help, labels, and where each value comes from. Every combination of
 //! label values is there from the start.
 
-use turnpike_proto::{ByFamily, DropReason, Family, Label, Tally, Transport};
+use turnpike_proto::{ByFamily, Cause, DropReason, Family, Label, Tally, Transport};
 use turnpike_relay_api::{
     admin::Flow,
     cost::{Cost, Priced, Spent},
     usage::flows as flows_of,
 };
 
+use super::{distribution::Distribution, host};
 use crate::{
     front_door::{FrontDoor, Outcome},
     io::Together,
@@ -19,10 +20,23 @@ use crate::{
 };
 
 /// The type of a metric.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Counter,
     Gauge,
+    /// It has no labels, and no samples but these.
+    Histogram(fn(&Reading) -> &Distribution),
+}
+
+impl Kind {
+    /// As Prometheus has it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram(_) => "histogram",
+        }
+    }
 }
 
 /// The values of a row's labels, in their order, and the value.
@@ -53,6 +67,8 @@ pub(crate) struct Reading {
     written: [u64; 3],
     lost: [u64; 3],
     last_write: u64,
+    devices: Vec<(&'static str, u64, u64)>,
+    receive_drops: u64,
     cost: Cost,
     vendors: Vec<&'static str>,
     spent: Option<Spent>,
@@ -215,9 +231,52 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_allocations_closed_total",
         kind: Kind::Counter,
-        help: "Allocations ended.",
-        labels: &["cause"],
-        samples: |reading| tally(&reading.total.counters.allocations_closed),
+        help: "Allocations ended, by cause and whether anything came from a peer or went to one.",
+        labels: &["cause", "used"],
+        samples: |reading| {
+            let closed = ["false", "true"].into_iter().zip(&reading.total.ended.closed);
+            let of = |(used, tally): (&'static str, &Tally<Cause>)| {
+                tally
+                    .iter()
+                    .map(|(cause, count)| (vec![cause.name(), used], count as f64))
+                    .collect::<Vec<_>>()
+            };
+            closed.flat_map(of).collect()
+        },
+    },
+    Row {
+        name: "turnpike_allocation_duration_seconds",
+        kind: Kind::Histogram(|reading| &reading.total.ended.durations),
+        help: "How long allocations that have ended lived.",
+        labels: &[],
+        samples: |_| Vec::new(),
+    },
+    Row {
+        name: "turnpike_allocation_billed_bytes",
+        kind: Kind::Histogram(|reading| &reading.total.ended.billed),
+        help: "What of each allocation that has ended counts on a bill.",
+        labels: &[],
+        samples: |_| Vec::new(),
+    },
+    Row {
+        name: "turnpike_host_network_bytes_total",
+        kind: Kind::Counter,
+        help: "Bytes of the machine's network devices as the kernel counts them, everything else on it included; not of \
+               loopback, bridges and containers.",
+        labels: &["device", "direction"],
+        samples: |reading| {
+            let of = |(device, received, sent): &(&'static str, u64, u64)| {
+                [(vec![*device, "in"], *received as f64), (vec![*device, "out"], *sent as f64)]
+            };
+            reading.devices.iter().flat_map(of).collect()
+        },
+    },
+    Row {
+        name: "turnpike_udp_receive_drops_total",
+        kind: Kind::Counter,
+        help: "Datagrams that the kernel dropped because a socket's receive buffer was full, of all of this machine.",
+        labels: &[],
+        samples: |reading| one(reading.receive_drops),
     },
     Row {
         name: "turnpike_allocation_failures_total",
@@ -468,6 +527,8 @@ impl Reading {
             written: Status::ALL.map(|status| usage.written(status)),
             lost: Status::ALL.map(|status| usage.lost(status)),
             last_write: usage.last_write(),
+            devices: view.devices.bytes(),
+            receive_drops: host::receive_drops(),
             cost: view.ledger.cost(),
             vendors: view.ledger.vendors.clone(),
             spent: view.node.budget.spent(),

@@ -58,6 +58,7 @@ impl Shard {
             self.disown_stream(allocation);
             if let Some(closed) = self.server.release(allocation) {
                 self.ended.add(closed.five_tuple.transport, &closed.traffic);
+                self.ended_counts.count(&closed, &self.node.budget);
                 self.feed.closed(&closed, self.now);
                 log_closed(&closed);
             }
