@@ -10,6 +10,7 @@ mod coturn;
 mod creds;
 mod doctor;
 mod flood;
+mod grafana;
 mod http;
 mod ledger;
 mod lines;
