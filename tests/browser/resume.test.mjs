@@ -86,6 +86,8 @@ test("next pressed twenty times on both sides ends in one call", async () => {
       { timeout: 40_000 },
     );
     await b.connected();
+    const seen = () => globalThis.document.querySelector('[data-testid="remote-video"]').readyState >= 3;
+    for (const { page } of [a, b]) await page.waitForFunction(seen, undefined, { timeout: 10_000 });
     await videoFlows([a, b], 2);
     assert.equal(await a.pair(), await b.pair());
     for (const { page } of [a, b]) {

@@ -130,7 +130,7 @@ export class Stranger {
         remote: report.get(pair.remoteCandidateId).candidateType,
         relayProtocol: report.get(pair.localCandidateId).relayProtocol,
         url: report.get(pair.localCandidateId).url,
-        frames: video.framesDecoded,
+        frames: video?.framesDecoded ?? 0,
       };
     });
   }
