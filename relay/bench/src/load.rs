@@ -27,8 +27,9 @@ const TICK: u64 = u64::MAX - 1;
 const TICK_EVERY: Duration = Duration::from_micros(100);
 /// Most bursts of one turn; who is that late leaves the rest out.
 const BURSTS_A_TURN: u64 = 64;
-/// A burst of which nothing came for this long is lost, and its flow goes on.
-const LOST_AFTER: Duration = Duration::from_millis(20);
+/// A burst whose last datagram is not there, and of which nothing came for this long, is lost: its flow goes on. Longer
+/// than the queues of a server that is just saturated, or bursts would pile up in them.
+const LOST_AFTER: Duration = Duration::from_millis(60);
 /// How long a last datagram is waited for behind the one before.
 const DRAIN: Duration = Duration::from_secs(1);
 /// Most bytes of a datagram of segments.
@@ -49,7 +50,7 @@ pub enum Path {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Pace {
-    /// Each flow sends its next burst when the last one has arrived, or is lost.
+    /// Each flow sends its next burst when the end of the last one has arrived, or is lost.
     Saturated,
     /// Relayed datagrams a second, over all flows.
     Rate(f64),
@@ -307,7 +308,8 @@ impl<'a> Load<'a> {
     /// Writes one burst of a flow.
     fn write(&mut self, flow: u32, now: Duration) {
         let frame = &self.frames[flow as usize];
-        let stamp = Stamp { flow, way: Way::Up, epoch: self.epoch, sent: now.as_nanos() as u64 };
+        let sent = now.as_nanos() as u64;
+        let stamp = Stamp { flow, way: Way::Up, last: false, epoch: self.epoch, sent };
         let a_piece = match self.plan.in_one_piece {
             true => (MOST_BYTES / frame.bytes.len()).clamp(1, MOST_SEGMENTS),
             false => 1,
@@ -315,10 +317,11 @@ impl<'a> Load<'a> {
         let mut left = self.plan.burst;
         while left > 0 {
             let start = self.arena.len();
-            for _ in 0..left.min(a_piece) {
+            for nth in 0..left.min(a_piece) {
                 let at = self.arena.len();
                 self.arena.extend_from_slice(&frame.bytes);
-                stamp.write(&mut self.arena[at + frame.payload.start..at + frame.payload.end]);
+                let payload = &mut self.arena[at + frame.payload.start..at + frame.payload.end];
+                Stamp { last: nth + 1 == left, ..stamp }.write(payload);
             }
             self.pieces.push((flow, start..self.arena.len()));
             left -= left.min(a_piece);
@@ -397,7 +400,8 @@ impl<'a> Load<'a> {
                 let flow = &mut self.flows[stamp.flow as usize];
                 flow.moved = now;
                 if flow.out > 0 {
-                    flow.out -= 1;
+                    // Datagrams of a flow keep their order: what has not come before the last one is lost.
+                    flow.out = if stamp.last { 0 } else { flow.out - 1 };
                     if flow.out == 0 {
                         self.idle.push_back(stamp.flow);
                     }

@@ -20,6 +20,8 @@ pub struct Stamp {
     pub flow: u32,
     /// Which way.
     pub way: Way,
+    /// The last one of its burst.
+    pub last: bool,
     /// The low bits of the number of the cell: a datagram of an earlier one is late, and no longer of interest.
     pub epoch: u16,
     /// Nanoseconds since the generator began.
@@ -31,7 +33,7 @@ impl Stamp {
     pub fn write(&self, payload: &mut [u8]) {
         payload[..4].copy_from_slice(&self.flow.to_be_bytes());
         payload[4] = self.way as u8;
-        payload[5] = b'T';
+        payload[5] = if self.last { b'L' } else { b'T' };
         payload[6..8].copy_from_slice(&self.epoch.to_be_bytes());
         payload[8..LEN].copy_from_slice(&self.sent.to_be_bytes());
     }
@@ -39,15 +41,21 @@ impl Stamp {
     /// Reads it; `None` for what is no payload of the generator.
     pub fn read(payload: &[u8]) -> Option<Self> {
         let stamp = payload.first_chunk::<LEN>()?;
-        let way = match (stamp[4], stamp[5]) {
-            (1, b'T') => Way::Up,
-            (2, b'T') => Way::Down,
+        let way = match stamp[4] {
+            1 => Way::Up,
+            2 => Way::Down,
+            _ => return None,
+        };
+        let last = match stamp[5] {
+            b'T' => false,
+            b'L' => true,
             _ => return None,
         };
         let (head, sent) = stamp.split_at(8);
         Some(Self {
             flow: u32::from_be_bytes([head[0], head[1], head[2], head[3]]),
             way,
+            last,
             epoch: u16::from_be_bytes([head[6], head[7]]),
             sent: u64::from_be_bytes(sent.try_into().ok()?),
         })
@@ -60,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_stamp_is_read_as_it_was_written_and_nothing_else_is() {
-        let stamp = Stamp { flow: 70_000, way: Way::Down, epoch: 3, sent: u64::MAX / 3 };
+        let stamp = Stamp { flow: 70_000, way: Way::Down, last: true, epoch: 3, sent: u64::MAX / 3 };
         let mut payload = [9; 20];
         assert_eq!(Stamp::read(&payload), None);
         stamp.write(&mut payload);
