@@ -14,19 +14,23 @@ use crate::{
     internal_socket::NoHeader,
 };
 
-/// The routes that are counted apart; anything else is the page's.
-pub(crate) const ROUTES: &[&str] = &[
-    "/v1/ice",
-    "/v1/ice/{credential_id}",
-    "/v1/subjects/{subject}/credentials",
-    "/turn",
-    "/openapi.json",
-    "/healthz",
-    "/readyz",
-    "page",
+/// The routes that are counted apart, with the methods that they serve; anything else is the page's.
+pub(crate) const ROUTES: &[(&str, &[&str])] = &[
+    ("/v1/ice", &["GET", "POST"]),
+    ("/v1/ice/{credential_id}", &["DELETE"]),
+    ("/v1/subjects/{subject}/credentials", &["DELETE"]),
+    ("/turn", &["GET"]),
+    ("/openapi.json", &["GET"]),
+    ("/healthz", &["GET"]),
+    ("/readyz", &["GET"]),
+    PAGE,
 ];
-const METHODS: &[&str] = &["GET", "POST", "DELETE", "other"];
-const CODES: &[&str] = &["2xx", "3xx", "4xx", "5xx"];
+const PAGE: (&str, &[&str]) = ("page", &["GET"]);
+/// Any other method, a preflight among them.
+const OTHER: &str = "other";
+const CODES: &[&str] = &["2xx", "4xx", "5xx"];
+/// The page's own: what the browser has already.
+const NOT_MODIFIED: &str = "3xx";
 const PATHS: &[&str] = &["direct", "relay_one_side", "relay_both", "failed", "unknown"];
 const DIALECTS: &[&str] = &["pair", "refresh", "rest", "anonymous", "draft"];
 const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
@@ -140,16 +144,12 @@ impl Metrics {
                  than is kept.",
                 &[("result", RESUMES)],
             ),
-            http_requests: make.zeroed(
-                "http_requests_total",
-                "HTTP requests.",
-                &[("route", ROUTES), ("method", METHODS), ("code", CODES)],
-            ),
+            http_requests: make.requests("http_requests_total", "HTTP requests."),
             http_request_seconds: make.histograms(
                 "http_request_seconds",
                 "Time to answer an HTTP request.",
                 "route",
-                ROUTES,
+                &ROUTES.iter().map(|(route, _)| *route).collect::<Vec<_>>(),
                 seconds,
             ),
             internal_refused: make.zeroed(
@@ -189,11 +189,13 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let route = ROUTES.iter().find(|known| **known == route).unwrap_or(&"page");
-        let method = METHODS.iter().find(|known| **known == method).unwrap_or(&"other");
+        let (route, methods) = ROUTES.iter().find(|(known, _)| *known == route).unwrap_or(&PAGE);
+        // A HEAD is a GET without its body (RFC 9110 §9.3.2).
+        let method = if method == "HEAD" { "GET" } else { method };
+        let method = methods.iter().find(|known| **known == method).unwrap_or(&OTHER);
         let code = match status {
-            ..300 => "2xx",
-            300..400 => "3xx",
+            300..400 if *route == PAGE.0 => NOT_MODIFIED,
+            ..400 => "2xx",
             400..500 => "4xx",
             _ => "5xx",
         };
@@ -223,6 +225,20 @@ impl Maker {
                 .collect();
         }
         combinations.iter().for_each(|values| counters.with_label_values(values).reset());
+        counters
+    }
+
+    /// By the methods that each route serves.
+    fn requests(&self, name: &str, help: &str) -> IntCounterVec {
+        let counters = self.counters(name, help, &["route", "method", "code"]);
+        for (route, methods) in ROUTES {
+            for method in methods.iter().chain([&OTHER]) {
+                let own = [NOT_MODIFIED].into_iter().filter(|_| *route == PAGE.0);
+                for code in CODES.iter().copied().chain(own) {
+                    counters.with_label_values(&[route, method, code]).reset();
+                }
+            }
+        }
         counters
     }
 
