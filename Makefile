@@ -21,7 +21,7 @@ NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --t
 help:
 	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
 	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
-	@echo 'make soak   the full figures of floods, stalls and calls of six minutes, a quarter of an hour'
+	@echo 'make soak   the full figures of floods, stalls, long loads, kills and calls of six minutes, over half an hour'
 	@echo 'make bench  ours, coturn and a bare forwarder in turn, and the core alone (ROUNDS=6, CELL_SECONDS=2, BENCH_ARGS)'
 	@echo 'make build  the release binary, target/release/turnpike'
 	@echo 'make web    the page alone'
