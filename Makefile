@@ -17,12 +17,13 @@ endef
 # Runs whole-product tests against the binary of the dev profile.
 NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-concurrency=1 --test-reporter=spec
 
-.PHONY: help run build web test soak bench lint fuzz clean setup-build setup-test setup-bench
+.PHONY: help run build web test soak bench bench-signaling lint fuzz clean setup-build setup-test setup-bench
 help:
 	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
 	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
 	@echo 'make soak   the full figures of floods, stalls, long loads, kills and calls of six minutes, over half an hour'
 	@echo 'make bench  ours, coturn and a bare forwarder in turn, and the core alone (ROUNDS=6, CELL_SECONDS=2, BENCH_ARGS)'
+	@echo 'make bench-signaling  20,000 sockets, 500 matches and 10,000 signals a second, a restart; ours and Node in turn'
 	@echo 'make build  the release binary, target/release/turnpike'
 	@echo 'make web    the page alone'
 	@echo 'make fuzz   explore each fuzz target for SECONDS=60 (needs a nightly toolchain)'
@@ -103,6 +104,12 @@ bench: setup-bench web | .make
 	$(call step,servers in turn,TURNPIKE=$${TURNPIKE:-$(BENCH)/turnpike} $(BENCH)/turnpike-bench compare --rounds $(ROUNDS) --seconds $(CELL_SECONDS) --markdown .make/bench.md --json .make/bench.json $(BENCH_ARGS))
 	$(call step,ten thousand allocations,TURNPIKE=$${TURNPIKE:-$(BENCH)/turnpike} $(BENCH)/turnpike-bench many)
 	@echo 'the tables are in .make/bench.md, every sample in .make/bench.json'
+
+# Sockets, matches, signals and a restart, beside a small server on Node.
+CROWD = $${CARGO_TARGET_DIR:-target}/release/turnpike-signaling-bench
+bench-signaling: setup-build web | .make
+	$(call step,release build,cargo build --locked --release --quiet --bin turnpike && cargo build --locked --release --quiet -p turnpike-signaling-bench)
+	$(call step,crowds,TURNPIKE=$${TURNPIKE:-$(BENCH)/turnpike} $(CROWD) all --markdown .make/crowds.md --json .make/crowds.json)
 
 SECONDS ?= 60
 FUZZED := relay/proto config

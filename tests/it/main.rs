@@ -8,6 +8,7 @@ mod capture;
 mod certificate;
 mod coturn;
 mod creds;
+mod crowd;
 mod doctor;
 mod flood;
 mod grafana;

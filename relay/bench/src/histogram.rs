@@ -34,6 +34,11 @@ impl Latencies {
         self.0.saturating_record(latency.as_nanos() as u64);
     }
 
+    /// Takes those of another in.
+    pub fn add(&mut self, other: &Self) {
+        self.0.add(&other.0).expect("both have the same bounds");
+    }
+
     /// The percentiles so far.
     pub fn percentiles(&self) -> Percentiles {
         let at = |quantile| self.0.value_at_quantile(quantile) as f64 / 1000.0;

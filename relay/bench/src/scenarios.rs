@@ -75,7 +75,10 @@ pub struct Soak {
     pub slices: Vec<Slice>,
     /// Growth of the server's memory after the first quarter, in KiB a minute, by least squares.
     pub slope_kib_a_minute: f64,
-    /// Datagrams that were sent, did not arrive, and are in no counter of the server or of the generator's sockets.
+    /// Datagrams that were sent and did not arrive.
+    pub lost: u64,
+    /// Of them, those in no counter that the server exports: neither its own nor the kernel's of receive buffers, which
+    /// counts a burst as one.
     pub uncounted: u64,
 }
 
@@ -88,6 +91,8 @@ pub struct Slice {
     pub memory_kib: f64,
     /// What the server has counted as dropped so far.
     pub dropped: u64,
+    /// Bursts that did not fit into a receive buffer so far.
+    pub overflown: u64,
     /// What was sent and arrived.
     pub seen: Seen,
 }
@@ -118,21 +123,26 @@ pub fn soak(
     let mut flows = Flows::open(&site, &saturated, peer_for(&saturated, PEER.into())?)?;
     let capacity = flows.run(saturated, Some(server.id()))?.delivered;
     let plan = Plan { pace: Pace::Rate(capacity * part), ..saturated };
-    let dropped_before = server.dropped()?.unwrap_or(0);
+    let counted = || -> anyhow::Result<(u64, u64)> {
+        Ok((server.dropped()?.unwrap_or(0), server.overflown()?.unwrap_or(0)))
+    };
+    let before = counted()?;
     let began = Instant::now();
     let mut refreshed = began;
     let mut slices: Vec<Slice> = Vec::new();
     while began.elapsed() < lasts {
         let seen = flows.run(plan, Some(server.id()))?;
-        let dropped = server.dropped()?.unwrap_or(0) - dropped_before;
+        let now = counted()?;
+        let (dropped, overflown) = (now.0 - before.0, now.1 - before.1);
         let memory_kib = process::memory(server.id())? as f64 / 1024.0;
         let minute = began.elapsed().as_secs_f64() / 60.0;
         tell(&format!(
-            "minute {minute:.1}: {:.0} delivered/s, {} lost, {dropped} of them counted so far, memory {memory_kib:.0} KiB",
+            "minute {minute:.1}: {:.0} delivered/s, {} lost; so far {dropped} dropped and {overflown} bursts that found a \
+             buffer full; memory {memory_kib:.0} KiB",
             seen.delivered,
             seen.sent - seen.arrived.min(seen.sent),
         ));
-        slices.push(Slice { minute, memory_kib, dropped, seen });
+        slices.push(Slice { minute, memory_kib, dropped, overflown, seen });
         // An allocation lives 10 minutes, a permission 5.
         if refreshed.elapsed() > Duration::from_secs(120) {
             flows.refresh()?;
@@ -142,15 +152,21 @@ pub fn soak(
     server.stop()?;
     let lost: u64 =
         slices.iter().map(|slice| slice.seen.sent - slice.seen.arrived.min(slice.seen.sent)).sum();
-    let overflown: u64 = slices.iter().map(|slice| slice.seen.overflown).sum();
-    let counted = slices.last().map_or(0, |slice| slice.dropped) + overflown;
+    let burst = saturated.burst as u64;
+    let counted = slices.last().map_or(0, |slice| slice.dropped + slice.overflown * burst);
     let late = lasts.as_secs_f64() / 240.0;
     let points: Vec<(f64, f64)> = slices
         .iter()
         .filter(|slice| slice.minute > late)
         .map(|slice| (slice.minute, slice.memory_kib))
         .collect();
-    Ok(Soak { capacity, slope_kib_a_minute: slope(&points), uncounted: lost.saturating_sub(counted), slices })
+    Ok(Soak {
+        capacity,
+        slope_kib_a_minute: slope(&points),
+        lost,
+        uncounted: lost.saturating_sub(counted),
+        slices,
+    })
 }
 
 /// Of a line through points by least squares.

@@ -136,6 +136,20 @@ impl Server {
     /// # Errors
     /// When its metrics cannot be read.
     pub fn dropped(&self) -> anyhow::Result<Option<u64>> {
+        self.metric("turnpike_relay_dropped_packets_total{")
+    }
+
+    /// Runs of datagrams that did not fit into a receive buffer of this machine, as it exports them: the kernel counts a
+    /// run as one.
+    ///
+    /// # Errors
+    /// When its metrics cannot be read.
+    pub fn overflown(&self) -> anyhow::Result<Option<u64>> {
+        self.metric("turnpike_udp_receive_drops_total ")
+    }
+
+    /// The sum of the samples that begin so.
+    fn metric(&self, beginning: &str) -> anyhow::Result<Option<u64>> {
         let Some(metrics) = self.metrics else { return Ok(None) };
         let mut stream = TcpStream::connect(metrics).context("the server's metrics")?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
@@ -144,7 +158,7 @@ impl Server {
         stream.read_to_string(&mut answer).context("the server's metrics")?;
         let values = answer
             .lines()
-            .filter(|line| line.starts_with("turnpike_relay_dropped_packets_total{"))
+            .filter(|line| line.starts_with(beginning))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
         Ok(Some(values.sum::<f64>() as u64))
     }
