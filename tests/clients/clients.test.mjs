@@ -151,20 +151,3 @@ for (const [browser, asked] of [
     });
   }
 }
-
-const CONTRACT = ["hello", "match.found", "match.start", "signal", "chat", "ice.refresh", "session.resumed", "bye"];
-
-for (const [name, program, file] of [
-  ["socket.io-client", process.execPath, "contract.mjs"],
-  ["python-socketio", PYTHON, "contract.py"],
-]) {
-  test(`${name} goes through the whole contract`, async () => {
-    const child = spawn(...home.enter(program, script(file), `http://${SERVER}:8080`), {
-      env: { ...process.env, HOME: trusting },
-    });
-    const late = setTimeout(() => child.kill("SIGKILL"), 60_000);
-    const [printed, said] = await Promise.all([text(child.stdout), text(child.stderr)]);
-    clearTimeout(late);
-    assert.deepEqual(printed.trim().split("\n"), CONTRACT, said);
-  });
-}

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use turnpike_matching::Id;
 use turnpike_relay_api::credential::{Limits, MAX_SUBJECT_LEN};
 
@@ -89,12 +89,23 @@ pub(super) async fn post(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Request {
+    #[serde(default, deserialize_with = "given")]
     ttl: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
     subject: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     label: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     max_allocations: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
     max_bytes: Option<u64>,
+    #[serde(default, deserialize_with = "given")]
     policy: Option<Privacy>,
+}
+
+/// A member that is there has a value: `null` is none of a number or a text.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl Request {

@@ -15,7 +15,7 @@ import { SERVER } from "./network.mjs";
 const BINARY = resolve(process.env.TURNPIKE ?? "target/debug/turnpike");
 export const PAGE = `http://${SERVER}:8080`;
 
-const CONFIG = (folder, { node = "", relay = "", sections = "" }) => `
+const CONFIG = (folder, { node = "", auth = "", relay = "", sections = "" }) => `
 [node]
 name = "lab"
 public_ipv4 = "${SERVER}"
@@ -24,6 +24,7 @@ state_dir = "${folder}"
 ${node}
 [auth]
 secret_file = "${folder}/secret"
+${auth}
 [relay]
 allow_peers = ["198.18.0.0/15"]
 drain_timeout = "0s"
@@ -43,7 +44,7 @@ export class Turnpike {
   #server;
   #capture;
 
-  /** `settings` are lines of TOML: `node` and `relay` in those sections, `sections` behind all. */
+  /** `settings` are lines of TOML: `node`, `auth` and `relay` in those sections, `sections` behind all. */
   static async start(network, settings = {}) {
     const turnpike = new Turnpike();
     await turnpike.#start(network, settings);
