@@ -164,7 +164,7 @@ impl Hub {
         if let Some(session) = state.sessions.remove(&id) {
             state.by_token.remove(&session.token);
             state.by_resume.remove(&session.resume);
-            self.waited(session.waits_since, now, "lost");
+            self.waited(session.waits_since, now, "left");
             session.outbox.close();
         }
     }
