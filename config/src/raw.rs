@@ -16,6 +16,7 @@ pub(crate) struct File {
     pub(crate) signaling: Signaling,
     pub(crate) ice: Ice,
     pub(crate) mint: Mint,
+    pub(crate) redis: Redis,
     pub(crate) metrics: Metrics,
     pub(crate) usage: Usage,
     pub(crate) cost: Cost,
@@ -135,10 +136,16 @@ pub(crate) struct Mint {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Redis {
+    pub(crate) url: Key<String>,
+    pub(crate) prefix: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
 pub(crate) struct Metrics {
     pub(crate) relay_listen: Key<String>,
     pub(crate) signaling_listen: Key<String>,
-    pub(crate) selftest: Key<String>,
     pub(crate) tenants: List,
 }
 
@@ -162,7 +169,6 @@ pub(crate) struct Cost {
     pub(crate) tiers: Key<Vec<Spanned<Tier>>>,
     pub(crate) round_up_to: Key<String>,
     pub(crate) count: Key<String>,
-    pub(crate) header_overhead: Key<bool>,
     pub(crate) reset_day: Key<i64>,
     pub(crate) compare: Vec<Spanned<Compare>>,
 }
@@ -217,7 +223,6 @@ pub(crate) struct Budget {
     pub(crate) degrade_at: Key<f64>,
     pub(crate) degraded_bitrate: Key<String>,
     pub(crate) on_exhausted: Key<String>,
-    pub(crate) webhook: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -27,6 +27,8 @@ pub struct Config {
     pub ice: Ice,
     /// Who may mint credentials.
     pub mint: Mint,
+    /// What several nodes share; absent where this one is alone.
+    pub redis: Option<Redis>,
     /// Where metrics are served.
     pub metrics: Metrics,
     /// What the ledger keeps, and for how long.
@@ -297,8 +299,6 @@ pub struct Metrics {
     pub relay_listen: Option<SocketAddr>,
     /// Signaling's; off when absent.
     pub signaling_listen: Option<SocketAddr>,
-    /// How often the relay tries itself; never when absent.
-    pub selftest: Option<Duration>,
     /// Leading parts of subjects that are counted apart, sorted.
     pub tenants: Vec<String>,
 }
@@ -323,8 +323,6 @@ pub struct Cost {
     pub price: Option<Price>,
     /// What is on a bill.
     pub count: Count,
-    /// Whether the headers of IP and of the transport are on it as well.
-    pub header_overhead: bool,
     /// The day of the month that a billing period begins on, or the last one of a shorter month.
     pub reset_day: u8,
     /// Others whose price the same traffic is held against.
@@ -396,8 +394,6 @@ pub struct Budget {
     pub degraded_bitrate: u64,
     /// Whether live allocations end when all is spent; new ones are refused in any case.
     pub cut: bool,
-    /// Where each change of its step is told, by HTTP; the URL may hold a token.
-    pub webhook: Option<Secret>,
 }
 
 /// The end of a budget.
@@ -447,6 +443,22 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The Redis that nodes share.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// With its password, if it has one.
+    pub url: Secret,
+    /// Nodes with the same prefix are one.
+    pub prefix: String,
+}
+
+impl Redis {
+    /// The address as it was written.
+    pub fn url(&self) -> &str {
+        std::str::from_utf8(self.url.expose()).expect("it was text")
+    }
 }
 
 /// A secret value: zeroed on drop, never printed.

@@ -3,6 +3,7 @@
 //! One lock guards it. What a step makes known is emitted under that lock, so that every session hears of it in the order
 //! in which it happened, numbered without a gap.
 
+mod across;
 mod call;
 mod chat;
 mod handover;
@@ -18,12 +19,14 @@ use std::{
 };
 
 use rand::Rng as _;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::Config;
-use turnpike_matching::{Event, Id, Left, Matching, Mode, Role, Rules};
+use turnpike_matching::{Event, Id, Left, Matching, Role, Rules};
 
+pub(crate) use self::across::Stores;
 use self::{
+    across::Said,
     call::{Call, Path},
     chat::SentLines,
     negotiation::Negotiation,
@@ -42,6 +45,7 @@ use crate::{
     metrics::Metrics,
     privacy, random,
     relay_revoke::EndedPairs,
+    store::Shared,
 };
 
 /// Events of one client in a second, and at once.
@@ -70,6 +74,8 @@ pub(crate) struct Hub {
     sooner: Notify,
     /// A pair has ended.
     pair_ended: Notify,
+    /// Whether the store that nodes share is there; `None` when nothing is shared.
+    shares: watch::Sender<Option<bool>>,
 }
 
 struct State {
@@ -80,6 +86,11 @@ struct State {
     absences: Absences,
     calls: HashMap<Id, Call>,
     draining: bool,
+    /// The part in the store that nodes share.
+    shared: Option<Shared>,
+    /// Sockets that wait for a session of another node, by ticket.
+    awaited: HashMap<u64, oneshot::Sender<()>>,
+    tickets: u64,
 }
 
 struct Session {
@@ -96,6 +107,10 @@ struct Session {
     /// The `seq` of the next `signal`.
     next_signal: u64,
     negotiation: Negotiation,
+    /// The partner's, where that one is of another node.
+    theirs: Negotiation,
+    /// When its pair is lost, while the partner's client is on its way to another node.
+    partner_until: Option<Duration>,
     lines: SentLines,
     /// Since when it waits, while it does.
     waits_since: Option<Duration>,
@@ -136,6 +151,7 @@ impl Hub {
             )),
             sooner: Notify::new(),
             pair_ended: Notify::new(),
+            shares: watch::Sender::new(None),
         }
     }
 
@@ -150,6 +166,9 @@ impl Hub {
         state.matching.enter(id);
         state.by_token.insert(token, id);
         state.by_resume.insert(resume, id);
+        if let Some(shared) = &state.shared {
+            shared.own(id, resume);
+        }
         let session = Session {
             outbox: Outbox::new(outlet),
             token,
@@ -161,6 +180,8 @@ impl Hub {
             nexts: Bucket::new(NEXTS.0, NEXTS.1),
             next_signal: 1,
             negotiation: Negotiation::default(),
+            theirs: Negotiation::default(),
+            partner_until: None,
             lines: SentLines::default(),
             waits_since: None,
         };
@@ -254,11 +275,15 @@ impl Hub {
         if !member.started {
             return Ack::refused(ErrorCode::WrongState);
         }
-        let [Some(own), Some(theirs)] = state.sessions.get_disjoint_mut([&id, &member.partner]) else {
-            return Ack::refused(ErrorCode::NotInPair);
+        let (own, allowed) = match state.sessions.get_disjoint_mut([&id, &member.partner]) {
+            [Some(own), theirs] => {
+                let Session { negotiation, theirs: elsewhere, .. } = own;
+                let theirs = theirs.map_or(elsewhere, |theirs| &mut theirs.negotiation);
+                let allowed = negotiation.check(theirs, member.role, signal.generation, &signal.body);
+                (own, allowed)
+            }
+            [None, _] => return Ack::refused(ErrorCode::NotInPair),
         };
-        let allowed =
-            own.negotiation.check(&mut theirs.negotiation, member.role, signal.generation, &signal.body);
         if let Err(code) = allowed {
             return Ack::refused(code);
         }
@@ -270,8 +295,8 @@ impl Hub {
         match body {
             None => self.metrics.messages_dropped.with_label_values(&[kind, "hidden"]).inc(),
             Some(body) => {
-                let event = ServerEvent::Signal { pair: member.pair, generation: signal.generation, body };
-                let counter = match self.emit(state, now, member.partner, &event) {
+                let said = Said::Signal { generation: signal.generation, body };
+                let counter = match self.pass_on(state, now, id, member, said) {
                     true => self.metrics.messages_relayed.with_label_values(&[kind]),
                     false => self.metrics.messages_dropped.with_label_values(&[kind, "slow_client"]),
                 };
@@ -408,14 +433,21 @@ impl Hub {
         let due = state.next_due();
         let mut next_pair: NextPair = random::id;
         let result = step(&mut state, now, &mut next_pair);
-        while let Some(event) = state.matching.poll_event() {
-            self.make_known(&mut state, now, event);
-        }
+        self.make_all_known(&mut state, now);
         self.gauge(&state);
         if state.next_due().is_some_and(|next| due.is_none_or(|due| next < due)) {
             self.sooner.notify_one();
         }
         result
+    }
+
+    fn make_all_known(&self, state: &mut State, now: Duration) {
+        while let Some(event) = state.matching.poll_event() {
+            self.make_known(state, now, event);
+        }
+        if let State { shared: Some(shared), matching, .. } = state {
+            shared.tell(matching, now);
+        }
     }
 
     fn make_known(&self, state: &mut State, now: Duration, event: Event) {
@@ -432,9 +464,14 @@ impl Hub {
                 let (since, privacy) = (entry.waits_since.take(), entry.privacy);
                 self.waited(since, now, "found");
                 entry.negotiation = Negotiation::default();
+                entry.theirs = Negotiation::default();
+                entry.partner_until = None;
                 state.calls.entry(pair).or_insert_with(Call::new);
                 if role == Role::Initiator {
-                    self.metrics.pairs_created.with_label_values(&["local"]).inc();
+                    let partner = state.matching.membership(session).map(|member| member.partner);
+                    let local = partner.is_some_and(|partner| state.sessions.contains_key(&partner));
+                    let scope = if local { "local" } else { "across" };
+                    self.metrics.pairs_created.with_label_values(&[scope]).inc();
                 }
                 let found = ServerEvent::MatchFound {
                     pair,
@@ -514,10 +551,7 @@ impl Hub {
     }
 
     fn gauge(&self, state: &State) {
-        for mode in Mode::ALL {
-            let waiting = state.matching.waiting_for(mode) as i64;
-            self.metrics.queue_waiting.with_label_values(&[mode.name()]).set(waiting);
-        }
+        self.metrics.queue_waiting.set(state.matching.waiting() as i64);
         self.metrics.pairs.set(state.matching.pairs().0 as i64);
     }
 
@@ -541,6 +575,9 @@ impl State {
             absences: Absences::default(),
             calls: HashMap::new(),
             draining: false,
+            shared: None,
+            awaited: HashMap::new(),
+            tickets: 0,
         }
     }
 

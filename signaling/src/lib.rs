@@ -24,6 +24,8 @@ mod remote;
 mod serve;
 mod socket;
 mod state_file;
+#[doc(hidden)]
+pub mod store;
 
 pub use error::StartError;
 pub use remote::Remote;

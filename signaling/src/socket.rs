@@ -3,7 +3,7 @@
 //! The library runs handlers as tasks of their own, in which a candidate could overtake its offer. What it runs in order
 //! is the part of a handler in front of its future: there the event is put into the session's queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use socketioxide::{
@@ -19,7 +19,7 @@ use turnpike_matching::Id;
 
 use crate::{
     client_address::ClientAddress,
-    contract::{Ack, ClientEvent, Connect, ErrorCode, MAX_MESSAGE_BYTES},
+    contract::{Ack, ClientEvent, Connect, ErrorCode, MAX_MESSAGE_BYTES, Resume},
     http::Connection,
     hub::{Attached, Hub, Outlet},
     metrics::Metrics,
@@ -45,6 +45,17 @@ struct Received {
     name: String,
     payload: Option<Value>,
     ack: AckSender,
+}
+
+/// A socket that has asked for its namespace.
+struct Opened {
+    socket: SocketRef,
+    source: IpAddr,
+    connection: Connection,
+    received: mpsc::Receiver<Received>,
+    closed: CancellationToken,
+    /// Cancelled to have the client cut off.
+    cut_off: CancellationToken,
 }
 
 /// How a socket's part in its session ends.
@@ -131,6 +142,22 @@ impl Service {
             ended.cancel();
             std::future::ready(())
         });
+        let opened = Opened { socket, source, connection, received, closed, cut_off };
+        match resume.filter(|resume| self.hub.is_elsewhere(resume.id)) {
+            None => self.attach(opened, resume),
+            Some(elsewhere) => {
+                let service = Arc::clone(self);
+                tokio::spawn(async move {
+                    service.hub.fetch(elsewhere.id).await;
+                    service.attach(opened, resume);
+                });
+            }
+        }
+    }
+
+    /// The socket goes on with the session that it names, or begins one.
+    fn attach(self: &Arc<Self>, opened: Opened, resume: Option<Resume>) {
+        let Opened { socket, source, connection, received, closed, cut_off } = opened;
         let outlet = Outlet::new(socket.clone(), cut_off.clone());
         let Ok(attached) = self.hub.connect(outlet, resume, source) else {
             self.refused(ErrorCode::Draining);

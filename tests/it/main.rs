@@ -26,7 +26,6 @@ mod reload;
 mod rest_revoke;
 mod restart;
 mod run;
-mod series;
 #[path = "../../signaling/tests/it/session.rs"]
 #[allow(unreachable_pub, dead_code)]
 mod session;

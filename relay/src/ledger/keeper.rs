@@ -13,8 +13,7 @@ use std::{
 use turnpike_proto::{AllocationId, Family, Label as _};
 use turnpike_relay_api::{
     admin::Traffic,
-    cost::Step,
-    usage::{Billing, Record},
+    usage::{Count, Record},
 };
 
 use super::{
@@ -24,7 +23,7 @@ use super::{
     label::Labels,
     period::{DAY, day_of, next_period, period_start},
 };
-use crate::{budget::Budget, clock::Clock, webhook::Told};
+use crate::{budget::Budget, clock::Clock};
 
 /// Ended allocations that wait to be written while the database takes nothing.
 const MOST_WAITING: usize = 65_536;
@@ -42,10 +41,8 @@ pub(super) struct Settings {
     pub(super) interim: Duration,
     pub(super) retention_days: u32,
     pub(super) reset_day: u8,
-    pub(super) billing: Billing,
+    pub(super) count: Count,
     pub(super) budget: Arc<Budget>,
-    /// Where changes of its step are told; absent where nobody is.
-    pub(super) webhook: Option<Told>,
     pub(super) labels: Labels,
 }
 
@@ -66,8 +63,6 @@ pub(super) struct Keeper {
     entries: HashMap<AllocationId, Entry>,
     /// Those of them that have ended, the first first.
     ended: VecDeque<AllocationId>,
-    /// The step that the budget's webhook was told of last.
-    told: Step,
     /// Unix time of what was taken in last.
     at: u64,
     write_at: Duration,
@@ -86,20 +81,16 @@ impl Keeper {
             database: None,
             entries: HashMap::new(),
             ended: VecDeque::new(),
-            told: Step::Ok,
             at: now.unix,
             sweep_at: now.mono,
             is_failing: false,
         };
         keeper.published.change(|reading| (reading.at, reading.began) = (now.unix, now.unix));
         keeper.begin_day();
-        match keeper.open_database().and_then(|()| keeper.step_written()) {
-            Ok(step) => keeper.told = step,
-            Err(fault) => keeper.tell_failure(&fault),
+        if let Err(fault) = keeper.open_database() {
+            keeper.tell_failure(&fault);
         }
-        let written = keeper.told;
-        keeper.heed_budget();
-        keeper.remind(written);
+        keeper.settings.budget.look_at(&keeper.published.reading());
         keeper
     }
 
@@ -206,8 +197,8 @@ impl Keeper {
         }
     }
 
-    fn publish(&mut self, growth: HashMap<String, Traffic>) {
-        let (at, today, billing) = (self.at, day_of(self.at), self.settings.billing);
+    fn publish(&self, growth: HashMap<String, Traffic>) {
+        let (at, today, count) = (self.at, day_of(self.at), self.settings.count);
         self.published.change(|reading| {
             reading.at = at;
             for (tenant, traffic) in growth {
@@ -218,35 +209,10 @@ impl Keeper {
                 }
                 let known = reading.tenants.iter().position(|(name, _)| *name == tenant);
                 let place = known.unwrap_or(reading.tenants.len() - 1);
-                reading.tenants[place].1 += billing.bytes(&traffic);
+                reading.tenants[place].1 += count.bytes(&traffic);
             }
         });
-        self.heed_budget();
-    }
-
-    /// A new step is written down, with all that it follows from, before it holds.
-    fn heed_budget(&mut self) {
-        let reading = self.published.reading();
-        let Some(spent) = self.settings.budget.at(&reading) else { return };
-        let before = std::mem::replace(&mut self.told, spent.step);
-        if before != spent.step || self.settings.budget.step() != spent.step {
-            self.write();
-        }
-        self.settings.budget.enter(spent);
-        if let Some(webhook) = self.settings.webhook.as_ref().filter(|_| before != spent.step) {
-            webhook.tell(self.settings.budget.change(before, spent, &reading));
-        }
-    }
-
-    /// The last process may have ended before it told of the step that it wrote down and that holds still.
-    fn remind(&self, written: Step) {
-        let Some(spent) = self.settings.budget.spent() else { return };
-        if spent.step == written
-            && written != Step::Ok
-            && let Some(webhook) = &self.settings.webhook
-        {
-            webhook.tell(self.settings.budget.change(written, spent, &self.published.reading()));
-        }
+        self.settings.budget.look_at(&self.published.reading());
     }
 
     /// Turns to the billing period and the days that are counted now. A clock that was wrong may bring back a period.
@@ -294,10 +260,6 @@ impl Keeper {
         });
         self.database = Some(database);
         Ok(())
-    }
-
-    fn step_written(&self) -> Result<Step, Fault> {
-        self.database.as_ref().map_or(Ok(Step::Ok), Database::step)
     }
 
     /// Writes what has changed. What cannot be written now is written the next time, with what has come on top.
@@ -350,7 +312,6 @@ impl Keeper {
         }
         writing.grow_period(period_start(today, self.settings.reset_day), &all)?;
         writing.set("alive", self.at as i64)?;
-        writing.set("budget_step", self.told as i64)?;
         writing.commit()?;
         self.sweep()?;
         Ok(records)

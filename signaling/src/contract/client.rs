@@ -185,7 +185,7 @@ pub(crate) struct Signal {
     pub(crate) body: SignalBody,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SignalBody {
     Description(Description),

@@ -127,7 +127,7 @@ impl ServerEvent {
 }
 
 /// Whether a partner has a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PeerPresence {
     Reconnecting,

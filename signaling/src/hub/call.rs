@@ -42,7 +42,7 @@ impl Path {
 }
 
 /// One pair.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Call {
     /// On this process's clock.
     #[serde(skip)]

@@ -85,6 +85,12 @@ impl Server {
         Self::run(config, folder).await
     }
 
+    /// Stops it for good.
+    pub async fn stop(self) {
+        drop(self.stop);
+        timeout(SOON, self.serving).await.expect("it stops").unwrap();
+    }
+
     async fn run(config: turnpike_config::Config, folder: tempfile::TempDir) -> Self {
         let signaling = Signaling::bind(&config).await.unwrap();
         let address = signaling.listening().http[0].to_string();

@@ -1,10 +1,13 @@
 //! Signaling over real sockets, by a Socket.IO client of the tests' own.
 
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 
+mod battery;
 mod client;
+mod fleet;
 mod internal;
 mod openapi;
+mod redis_server;
 mod restart;
 mod resume;
 mod session;
