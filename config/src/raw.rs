@@ -16,6 +16,7 @@ pub(crate) struct File {
     pub(crate) signaling: Signaling,
     pub(crate) ice: Ice,
     pub(crate) mint: Mint,
+    pub(crate) redis: Redis,
     pub(crate) metrics: Metrics,
     pub(crate) usage: Usage,
     pub(crate) cost: Cost,
@@ -42,7 +43,6 @@ pub(crate) struct Auth {
     pub(crate) credential_ttl: Key<String>,
     pub(crate) strict_expiry: Key<bool>,
     pub(crate) api_keys_file: Key<String>,
-    pub(crate) admin_keys_file: Key<String>,
     pub(crate) static_user: Vec<StaticUser>,
 }
 
@@ -110,8 +110,6 @@ pub(crate) struct Signaling {
     pub(crate) resume_for: Key<String>,
     pub(crate) pair_grace: Key<String>,
     pub(crate) rematch_after: Key<String>,
-    pub(crate) ban_after_reports: Key<i64>,
-    pub(crate) ban_for: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -134,6 +132,13 @@ pub(crate) struct Mint {
     pub(crate) anonymous: Key<bool>,
     pub(crate) per_ip_per_minute: Key<i64>,
     pub(crate) per_ip_per_hour: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a section")]
+pub(crate) struct Redis {
+    pub(crate) url: Key<String>,
+    pub(crate) prefix: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -7,6 +7,7 @@ mod cost;
 mod ice;
 mod node;
 mod observe;
+mod redis;
 mod relay;
 mod signaling;
 mod tls;
@@ -34,11 +35,10 @@ pub(crate) struct Purpose<'a> {
 /// A configuration without the contents of its secret files.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// Everything but `auth.secrets` and the keys of `auth`, which are empty.
+    /// Everything but `auth.secrets` and `auth.api_keys`, which are empty.
     pub(crate) config: Config,
     pub(crate) secret_file: PathBuf,
     pub(crate) api_keys_file: Option<PathBuf>,
-    pub(crate) admin_keys_file: Option<PathBuf>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -57,6 +57,7 @@ pub(crate) fn resolve(
     let signaling = signaling::resolve(c, file.signaling, tls.as_ref(), &node, purpose);
     let ice = ice::resolve(c, file.ice, &node, &relay, tls.as_ref());
     let mint = signaling::mint(c, file.mint);
+    let redis = redis::resolve(c, file.redis);
     let metrics = observe::metrics(c, file.metrics);
     let usage = usage::resolve(c, file.usage);
     let cost = cost::resolve(c, file.cost);
@@ -69,14 +70,9 @@ pub(crate) fn resolve(
     if tls.is_some() && node.domain.is_none() {
         notes.push(Note::TlsWithoutDomain);
     }
-    let config = Config { node, auth, relay, tls, signaling, ice, mint, metrics, usage, cost, budget, log };
-    Ok(Resolved {
-        config,
-        secret_file: files.secret,
-        api_keys_file: files.api_keys,
-        admin_keys_file: files.admin_keys,
-        notes,
-    })
+    let config =
+        Config { node, auth, relay, tls, signaling, ice, mint, redis, metrics, usage, cost, budget, log };
+    Ok(Resolved { config, secret_file: files.secret, api_keys_file: files.api_keys, notes })
 }
 
 impl Purpose<'_> {
@@ -151,7 +147,7 @@ mod tests {
         let lines: Vec<&str> = with_user.lines().collect();
         let headers = (1..).zip(&lines).filter(|(_, line)| line.starts_with('[')).map(|(number, _)| number);
         let headers: Vec<usize> = headers.collect();
-        assert_eq!(headers.len(), 14, "every section, the user and the vendor");
+        assert_eq!(headers.len(), 15, "every section, the user and the vendor");
         for number in headers {
             let text = [&lines[..number], &["zzz = 1"], &lines[number..]].concat().join("\n");
             let problem =

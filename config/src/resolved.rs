@@ -27,6 +27,8 @@ pub struct Config {
     pub ice: Ice,
     /// Who may mint credentials.
     pub mint: Mint,
+    /// What several nodes share; absent where this one is alone.
+    pub redis: Option<Redis>,
     /// Where metrics are served.
     pub metrics: Metrics,
     /// What the ledger keeps, and for how long.
@@ -125,8 +127,6 @@ pub struct Auth {
     pub strict_expiry: bool,
     /// Bearer keys of embedders for `POST /v1/ice` and `GET /turn`.
     pub api_keys: Vec<Secret>,
-    /// Bearer keys of operators for signaling's admin endpoints.
-    pub admin_keys: Vec<Secret>,
     /// Users with a fixed password, for tests and old clients.
     pub static_users: Vec<StaticUser>,
 }
@@ -257,10 +257,6 @@ pub struct Signaling {
     pub pair_grace: Duration,
     /// The same two are not matched again within this time.
     pub rematch_after: Duration,
-    /// So many people report somebody, who is then banned; 0: nobody is banned without an operator.
-    pub ban_after_reports: u32,
-    /// How long such a ban lasts.
-    pub ban_for: Duration,
 }
 
 /// What clients are told about ICE.
@@ -447,6 +443,22 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// The Redis that nodes share.
+#[derive(Debug, Clone)]
+pub struct Redis {
+    /// With its password, if it has one.
+    pub url: Secret,
+    /// Nodes with the same prefix are one.
+    pub prefix: String,
+}
+
+impl Redis {
+    /// The address as it was written.
+    pub fn url(&self) -> &str {
+        std::str::from_utf8(self.url.expose()).expect("it was text")
+    }
 }
 
 /// A secret value: zeroed on drop, never printed.

@@ -53,6 +53,9 @@ pub enum StartError {
         /// The socket.
         path: PathBuf,
     },
+    /// Redis has no such address.
+    #[error(transparent)]
+    Redis(#[from] crate::store::PlaceError),
     /// The internal socket cannot be made.
     #[error(
         "cannot make signaling's internal socket {path}: {source}; set signaling.internal_socket to a path that this \

@@ -3,10 +3,10 @@
 //! One lock guards it. What a step makes known is emitted under that lock, so that every session hears of it in the order
 //! in which it happened, numbered without a gap.
 
+mod across;
 mod call;
 mod chat;
 mod handover;
-mod moderated;
 mod negotiation;
 mod outbox;
 mod presence;
@@ -19,15 +19,16 @@ use std::{
 };
 
 use rand::Rng as _;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::Config;
 use turnpike_matching::{Event, Id, Left, Matching, Role, Rules};
 
+pub(crate) use self::across::Stores;
 use self::{
+    across::Said,
     call::{Call, Path},
     chat::SentLines,
-    moderated::Partners,
     negotiation::Negotiation,
     outbox::{Emitted, Outbox},
     presence::{Absences, Away},
@@ -42,9 +43,9 @@ use crate::{
     ice::IceSource,
     limit::{Bucket, Connections},
     metrics::Metrics,
-    moderation::{Moderation, Person},
     privacy, random,
     relay_revoke::EndedPairs,
+    store::Shared,
 };
 
 /// Events of one client in a second, and at once.
@@ -61,7 +62,6 @@ pub(crate) struct Hub {
     metrics: Arc<Metrics>,
     /// Where ended pairs go, when this node has a relay of its own.
     ended_pairs: Option<EndedPairs>,
-    moderation: Arc<Moderation>,
     clock: Clock,
     node: String,
     rules: Rules,
@@ -74,6 +74,8 @@ pub(crate) struct Hub {
     sooner: Notify,
     /// A pair has ended.
     pair_ended: Notify,
+    /// Whether the store that nodes share is there; `None` when nothing is shared.
+    shares: watch::Sender<Option<bool>>,
 }
 
 struct State {
@@ -84,6 +86,11 @@ struct State {
     absences: Absences,
     calls: HashMap<Id, Call>,
     draining: bool,
+    /// The part in the store that nodes share.
+    shared: Option<Shared>,
+    /// Sockets that wait for a session of another node, by ticket.
+    awaited: HashMap<u64, oneshot::Sender<()>>,
+    tickets: u64,
 }
 
 struct Session {
@@ -92,9 +99,6 @@ struct Session {
     /// What a new socket names to go on with this session.
     resume: Id,
     source: IpAddr,
-    /// The browser that it is of, by its label.
-    device: Option<Id>,
-    partners: Partners,
     /// While it has no socket.
     away: Option<Away>,
     privacy: Privacy,
@@ -103,6 +107,10 @@ struct Session {
     /// The `seq` of the next `signal`.
     next_signal: u64,
     negotiation: Negotiation,
+    /// The partner's, where that one is of another node.
+    theirs: Negotiation,
+    /// When its pair is lost, while the partner's client is on its way to another node.
+    partner_until: Option<Duration>,
     lines: SentLines,
     /// Since when it waits, while it does.
     waits_since: Option<Duration>,
@@ -119,7 +127,6 @@ impl Hub {
         ice: Arc<IceSource>,
         metrics: Arc<Metrics>,
         ended_pairs: Option<EndedPairs>,
-        moderation: Arc<Moderation>,
         clock: Clock,
     ) -> Self {
         let rules = Rules {
@@ -132,7 +139,6 @@ impl Hub {
             ice,
             metrics,
             ended_pairs,
-            moderation,
             clock,
             node: config.node.name.clone(),
             rules,
@@ -145,11 +151,12 @@ impl Hub {
             )),
             sooner: Notify::new(),
             pair_ended: Notify::new(),
+            shares: watch::Sender::new(None),
         }
     }
 
     /// A session begins and is greeted.
-    fn enter(&self, outlet: Outlet, source: IpAddr, device: Option<Id>) -> Result<Attached, ErrorCode> {
+    fn enter(&self, outlet: Outlet, source: IpAddr) -> Result<Attached, ErrorCode> {
         let now = self.clock.mono();
         let mut state = self.lock();
         if state.draining {
@@ -157,24 +164,24 @@ impl Hub {
         }
         let (id, token, resume) = (random::id(), random::id(), random::id());
         state.matching.enter(id);
-        if let Some(device) = device {
-            state.matching.introduce(id, device);
-        }
         state.by_token.insert(token, id);
         state.by_resume.insert(resume, id);
+        if let Some(shared) = &state.shared {
+            shared.own(id, resume);
+        }
         let session = Session {
             outbox: Outbox::new(outlet),
             token,
             resume,
             source,
-            device,
-            partners: Partners::default(),
             away: None,
             privacy: Privacy::All,
             events: Bucket::new(EVENTS.0, EVENTS.1),
             nexts: Bucket::new(NEXTS.0, NEXTS.1),
             next_signal: 1,
             negotiation: Negotiation::default(),
+            theirs: Negotiation::default(),
+            partner_until: None,
             lines: SentLines::default(),
             waits_since: None,
         };
@@ -192,17 +199,6 @@ impl Hub {
         };
         self.emit(&mut state, now, id, &hello);
         Ok(attached)
-    }
-
-    /// Whether somebody is kept out.
-    pub(crate) fn is_banned(&self, person: &Person) -> bool {
-        self.moderation.ban_of(person).is_some()
-    }
-
-    /// These people are never matched.
-    pub(crate) fn keep_apart(&self, blocks: impl IntoIterator<Item = (Id, Id)>) {
-        let mut state = self.lock();
-        blocks.into_iter().for_each(|(one, other)| state.matching.keep_apart(one, other));
     }
 
     /// Counts an event of a client against its rates.
@@ -279,11 +275,15 @@ impl Hub {
         if !member.started {
             return Ack::refused(ErrorCode::WrongState);
         }
-        let [Some(own), Some(theirs)] = state.sessions.get_disjoint_mut([&id, &member.partner]) else {
-            return Ack::refused(ErrorCode::NotInPair);
+        let (own, allowed) = match state.sessions.get_disjoint_mut([&id, &member.partner]) {
+            [Some(own), theirs] => {
+                let Session { negotiation, theirs: elsewhere, .. } = own;
+                let theirs = theirs.map_or(elsewhere, |theirs| &mut theirs.negotiation);
+                let allowed = negotiation.check(theirs, member.role, signal.generation, &signal.body);
+                (own, allowed)
+            }
+            [None, _] => return Ack::refused(ErrorCode::NotInPair),
         };
-        let allowed =
-            own.negotiation.check(&mut theirs.negotiation, member.role, signal.generation, &signal.body);
         if let Err(code) = allowed {
             return Ack::refused(code);
         }
@@ -295,8 +295,8 @@ impl Hub {
         match body {
             None => self.metrics.messages_dropped.with_label_values(&[kind, "hidden"]).inc(),
             Some(body) => {
-                let event = ServerEvent::Signal { pair: member.pair, generation: signal.generation, body };
-                let counter = match self.emit(state, now, member.partner, &event) {
+                let said = Said::Signal { generation: signal.generation, body };
+                let counter = match self.pass_on(state, now, id, member, said) {
                     true => self.metrics.messages_relayed.with_label_values(&[kind]),
                     false => self.metrics.messages_dropped.with_label_values(&[kind, "slow_client"]),
                 };
@@ -357,9 +357,7 @@ impl Hub {
     /// From now on nobody enters and nobody is paired; all are told when to come back, spread over time.
     pub(crate) fn drain(&self) {
         let mut state = self.lock();
-        if std::mem::replace(&mut state.draining, true) {
-            return;
-        }
+        state.draining = true;
         state.matching.drain();
         let now = self.clock.mono();
         for session in state.sessions.values_mut() {
@@ -435,14 +433,21 @@ impl Hub {
         let due = state.next_due();
         let mut next_pair: NextPair = random::id;
         let result = step(&mut state, now, &mut next_pair);
-        while let Some(event) = state.matching.poll_event() {
-            self.make_known(&mut state, now, event);
-        }
+        self.make_all_known(&mut state, now);
         self.gauge(&state);
         if state.next_due().is_some_and(|next| due.is_none_or(|due| next < due)) {
             self.sooner.notify_one();
         }
         result
+    }
+
+    fn make_all_known(&self, state: &mut State, now: Duration) {
+        while let Some(event) = state.matching.poll_event() {
+            self.make_known(state, now, event);
+        }
+        if let State { shared: Some(shared), matching, .. } = state {
+            shared.tell(matching, now);
+        }
     }
 
     fn make_known(&self, state: &mut State, now: Duration, event: Event) {
@@ -459,9 +464,14 @@ impl Hub {
                 let (since, privacy) = (entry.waits_since.take(), entry.privacy);
                 self.waited(since, now, "found");
                 entry.negotiation = Negotiation::default();
+                entry.theirs = Negotiation::default();
+                entry.partner_until = None;
                 state.calls.entry(pair).or_insert_with(Call::new);
                 if role == Role::Initiator {
-                    self.metrics.pairs_created.with_label_values(&["local"]).inc();
+                    let partner = state.matching.membership(session).map(|member| member.partner);
+                    let local = partner.is_some_and(|partner| state.sessions.contains_key(&partner));
+                    let scope = if local { "local" } else { "across" };
+                    self.metrics.pairs_created.with_label_values(&[scope]).inc();
                 }
                 let found = ServerEvent::MatchFound {
                     pair,
@@ -474,10 +484,8 @@ impl Hub {
                 self.emit(state, now, session, &found);
             }
             Event::Started { session, pair } => {
-                if let Some(call) = state.calls.get_mut(&pair)
-                    && call.start(now)
-                {
-                    Self::have_met(state, pair);
+                if let Some(call) = state.calls.get_mut(&pair) {
+                    call.start(now);
                 }
                 self.emit(state, now, session, &ServerEvent::MatchStart { pair });
             }
@@ -488,9 +496,6 @@ impl Hub {
                     self.call_ended(&call);
                     self.tell_relay(pair, &call);
                     self.pair_ended.notify_waiters();
-                }
-                if let Some(entry) = state.sessions.get_mut(&session) {
-                    entry.partners.ended(now, pair);
                 }
                 let next = if waiting { "waiting" } else { "idle" };
                 self.emit(state, now, session, &ServerEvent::MatchEnded { pair, reason, state: next });
@@ -570,6 +575,9 @@ impl State {
             absences: Absences::default(),
             calls: HashMap::new(),
             draining: false,
+            shared: None,
+            awaited: HashMap::new(),
+            tickets: 0,
         }
     }
 

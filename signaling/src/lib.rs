@@ -15,7 +15,6 @@ mod ice;
 mod internal_socket;
 mod limit;
 mod metrics;
-mod moderation;
 mod privacy;
 mod random;
 mod relay_admin;
@@ -25,6 +24,8 @@ mod remote;
 mod serve;
 mod socket;
 mod state_file;
+#[doc(hidden)]
+pub mod store;
 
 pub use error::StartError;
 pub use remote::Remote;

@@ -1,10 +1,13 @@
 //! What signaling counts. Labels are closed sets, and every combination starts at 0.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
     proto::{MetricFamily, MetricType},
 };
 use turnpike_relay_api::catalogue::MetricRow;
@@ -14,24 +17,13 @@ use crate::{
     internal_socket::NoHeader,
 };
 
-/// The routes that are not counted apart: few ask, and seldom.
-#[cfg(test)]
-pub(crate) const UNCOUNTED: &[&str] = &[
-    "/openapi.json",
-    "/v1/stats",
-    "/v1/pairs",
-    "/v1/pairs/{pair}",
-    "/v1/reports",
-    "/v1/bans",
-    "/v1/bans/{ban}",
-    "/v1/drain",
-];
 /// The routes that are counted apart, with the methods that they serve; anything else is the page's.
 pub(crate) const ROUTES: &[(&str, &[&str])] = &[
     ("/v1/ice", &["GET", "POST"]),
     ("/v1/ice/{credential_id}", &["DELETE"]),
     ("/v1/subjects/{subject}/credentials", &["DELETE"]),
     ("/turn", &["GET"]),
+    ("/openapi.json", &["GET"]),
     ("/healthz", &["GET"]),
     ("/readyz", &["GET"]),
     PAGE,
@@ -51,11 +43,16 @@ const RESUMES: &[&str] = &["resumed", "unknown", "gap"];
 const SIGNALS: &[&str] = &["description", "candidates", "end", "chat"];
 const DROPS: &[&str] = &["hidden", "slow_client"];
 const OUTCOMES: &[&str] = &["found", "left", "lost"];
-const SCOPES: &[&str] = &["local"];
+/// What can fail on the way to Redis.
+const REDIS: &[&str] = &["connect", "command", "read"];
+const SCOPES: &[&str] = &["local", "across"];
 
 /// The metrics of one signaling service.
 pub(crate) struct Metrics {
     registry: Registry,
+    /// Of a node that shares a Redis with others; elsewhere its series would say nothing.
+    redis: Registry,
+    shares: AtomicBool,
     pub(crate) sockets: IntGaugeVec,
     pub(crate) socket_events: IntCounterVec,
     pub(crate) socket_event_errors: IntCounterVec,
@@ -74,14 +71,15 @@ pub(crate) struct Metrics {
     pub(crate) http_requests: IntCounterVec,
     pub(crate) http_request_seconds: HistogramVec,
     pub(crate) internal_refused: IntCounterVec,
-    pub(crate) reports: IntCounter,
-    pub(crate) bans: IntGauge,
-    pub(crate) moderation_dropped: IntCounter,
+    pub(crate) redis_up: IntGauge,
+    pub(crate) redis_command_seconds: Histogram,
+    pub(crate) redis_errors: IntCounterVec,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let make = Maker { registry: Registry::new() };
+        let redis = Maker { registry: Registry::new() };
         let inbound: Vec<&str> = ClientEvent::NAMES.iter().copied().chain(["unknown"]).collect();
         let errors: Vec<String> = ErrorCode::ALL.iter().map(ToString::to_string).collect();
         let errors: Vec<&str> = errors.iter().map(String::as_str).collect();
@@ -171,16 +169,20 @@ impl Metrics {
                 "Connections to the internal socket that brought no PROXY header, as those of the relay do.",
                 &[("reason", &NoHeader::REASONS)],
             ),
-            reports: make.register(IntCounter::with_opts(opts(
-                "reports_total",
-                "Reports of strangers about their partners.",
-            ))),
-            bans: make.gauge("bans", "Bans in force."),
-            moderation_dropped: make.register(IntCounter::with_opts(opts(
-                "moderation_dropped_total",
-                "Reports, blocks and bans that could not be kept: too many waited, or the state folder cannot be written.",
-            ))),
+            redis_up: redis.gauge("redis_up", "Redis answers, where nodes share one."),
+            redis_command_seconds: redis.histogram(
+                "redis_command_seconds",
+                "Time until Redis has answered, by commands that go together.",
+                vec![0.001, 0.005, 0.02, 0.1, 0.5],
+            ),
+            redis_errors: redis.zeroed(
+                "redis_errors_total",
+                "Times that the way to Redis was lost: not connected, a command not answered, nothing read.",
+                &[("kind", REDIS)],
+            ),
             registry: make.registry,
+            redis: redis.registry,
+            shares: AtomicBool::new(false),
         }
     }
 
@@ -201,13 +203,22 @@ impl Metrics {
                 .unwrap_or_default(),
             help: family.help().to_owned(),
         };
-        self.registry.gather().iter().map(row).collect()
+        self.registry.gather().iter().chain(&self.redis.gather()).map(row).collect()
+    }
+
+    /// This node shares a Redis.
+    pub(crate) fn share(&self) {
+        self.shares.store(true, Ordering::Relaxed);
     }
 
     /// The text that Prometheus reads.
     pub(crate) fn render(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.registry.gather(), &mut text).expect("a vector takes any text");
+        let mut families = self.registry.gather();
+        if self.shares.load(Ordering::Relaxed) {
+            families.append(&mut self.redis.gather());
+        }
+        TextEncoder::new().encode(&families, &mut text).expect("a vector takes any text");
         text
     }
 

@@ -33,15 +33,15 @@ use crate::{
     clock::Clock,
     error::StartError,
     http::{self, Connection, Context},
-    hub::Hub,
+    hub::{Hub, Stores},
     ice::{IceSource, RelayUp},
     internal_socket::{self, InternalSocket},
     metrics::Metrics,
-    moderation::{self, Rule},
-    relay_health,
+    random, relay_health,
     relay_revoke::{self, Waiting},
     socket,
     state_file::StateFile,
+    store::Place,
 };
 
 /// A client that has not sent its whole request head by then is closed.
@@ -76,6 +76,8 @@ pub struct Signaling {
     ended_pairs: Option<Waiting>,
     admin_socket: PathBuf,
     state_file: StateFile,
+    /// The way to the store that nodes share.
+    stores: Option<Stores>,
     drain_timeout: Duration,
 }
 
@@ -107,21 +109,13 @@ impl Signaling {
         let counted = Arc::new(Metrics::new());
         let ice = Arc::new(IceSource::new(config, relay.clone(), clock));
         let (to_be_ended, ended_pairs) = config.ice.own_relay.then(|| relay_revoke::queue(&counted)).unzip();
-        let rule = Rule { reports: config.signaling.ban_after_reports, lasts: config.signaling.ban_for };
-        let (moderation, clerk) = moderation::open(&config.node.state_dir, rule, clock, &counted);
-        let (minter, judge) = (Arc::clone(&ice), Arc::clone(&moderation));
-        let hub = Arc::new(Hub::new(config, minter, Arc::clone(&counted), to_be_ended, judge, clock));
-        hub.keep_apart(clerk.blocks());
-        let bailiff = Arc::downgrade(&hub);
-        clerk.start(&moderation, move |ban| {
-            if let Some(hub) = bailiff.upgrade() {
-                hub.enforce(ban);
-            }
-        });
+        let hub = Arc::new(Hub::new(config, Arc::clone(&ice), Arc::clone(&counted), to_be_ended, clock));
         let state_file = StateFile::new(&config.node.state_dir, config.signaling.resume_for);
         state_file.take_back(&hub, clock);
+        let place = config.redis.as_ref().map(|redis| Place::new(redis.url(), &redis.prefix)).transpose()?;
+        let stores = place.map(|place| hub.share(random::id(), place));
         let (layer, sockets) = socket::layer(config, Arc::clone(&hub), Arc::clone(&counted));
-        let context = Arc::new(Context::new(config, hub, ice, counted, relay, moderation, clock));
+        let context = Arc::new(Context::new(config, hub, ice, counted, relay, clock));
         Ok(Self {
             listening,
             public,
@@ -133,6 +127,7 @@ impl Signaling {
             ended_pairs,
             admin_socket: config.relay.admin_socket.clone(),
             state_file,
+            stores,
             drain_timeout: config.relay.drain_timeout,
         })
     }
@@ -151,6 +146,12 @@ impl Signaling {
         let running = ended.clone();
         tokio::spawn(async move { runner.run(running).await });
         let mut serving = Vec::new();
+        // Longer than all else: what is left to other nodes goes that way.
+        let apart = CancellationToken::new();
+        if let Some(stores) = self.stores {
+            let (hub, until) = (Arc::clone(&hub), apart.clone());
+            serving.push(tokio::spawn(async move { stores.run(hub, until).await }));
+        }
         if let Some(pairs) = self.ended_pairs {
             let (socket, up, until) = (self.admin_socket.clone(), self.context.relay.clone(), ended.clone());
             tokio::spawn(async move { relay_health::watch(&socket, up, until).await });
@@ -177,11 +178,13 @@ impl Signaling {
             }
             () = stop.cancelled() => {}
         }
-        match self.state_file.begin() {
-            Some(file) => file.leave(&hub.hand_over()),
-            None => hub.end_all(),
+        if !hub.leave_to_others().await {
+            match self.state_file.begin() {
+                Some(file) => file.leave(&hub.hand_over()),
+                None => hub.end_all(),
+            }
         }
-        self.context.moderation.finish().await;
+        apart.cancel();
         self.sockets.close().await;
         ended.cancel();
         for task in serving {

@@ -3,7 +3,7 @@
 //! The library runs handlers as tasks of their own, in which a candidate could overtake its offer. What it runs in order
 //! is the part of a handler in front of its future: there the event is put into the session's queue.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use socketioxide::{
@@ -19,11 +19,10 @@ use turnpike_matching::Id;
 
 use crate::{
     client_address::ClientAddress,
-    contract::{Ack, ClientEvent, Connect, ErrorCode, MAX_MESSAGE_BYTES},
+    contract::{Ack, ClientEvent, Connect, ErrorCode, MAX_MESSAGE_BYTES, Resume},
     http::Connection,
     hub::{Attached, Hub, Outlet},
     metrics::Metrics,
-    moderation::{Person, device_of},
 };
 
 /// The version of the contract.
@@ -46,6 +45,17 @@ struct Received {
     name: String,
     payload: Option<Value>,
     ack: AckSender,
+}
+
+/// A socket that has asked for its namespace.
+struct Opened {
+    socket: SocketRef,
+    source: IpAddr,
+    connection: Connection,
+    received: mpsc::Receiver<Received>,
+    closed: CancellationToken,
+    /// Cancelled to have the client cut off.
+    cut_off: CancellationToken,
 }
 
 /// How a socket's part in its session ends.
@@ -85,9 +95,8 @@ pub(crate) fn layer(config: &Config, hub: Arc<Hub>, metrics: Arc<Metrics>) -> (S
         greeter.connected(socket, auth.0.ok());
         std::future::ready(())
     };
-    let doorkeeper = move |socket: SocketRef, auth: TryData<Value>| {
-        let source = socket.req_parts().extensions.get::<ClientAddress>().copied();
-        let admitted = service.admit(auth.0.ok(), source);
+    let doorkeeper = move |auth: TryData<Value>| {
+        let admitted = service.admit(auth.0.ok());
         std::future::ready(admitted)
     };
     io.ns("/", connect.with(doorkeeper));
@@ -96,20 +105,13 @@ pub(crate) fn layer(config: &Config, hub: Arc<Hub>, metrics: Arc<Metrics>) -> (S
 
 impl Service {
     /// Checks the auth object of CONNECT.
-    fn admit(&self, auth: Option<Value>, source: Option<ClientAddress>) -> Result<(), ErrorCode> {
+    fn admit(&self, auth: Option<Value>) -> Result<(), ErrorCode> {
         let admitted = match auth.map(serde_json::from_value::<Connect>) {
             // Who is in a call goes on with it to its end.
             Some(Ok(Connect { v: VERSION, resume: None, .. })) if self.hub.is_draining() => {
                 Err(ErrorCode::Draining)
             }
-            Some(Ok(Connect { v: VERSION, device, .. })) => {
-                let device = device.map(|token| device_of(token.0));
-                let person = source.map(|ClientAddress(address)| Person::new(device, address));
-                match person.is_some_and(|person| self.hub.is_banned(&person)) {
-                    true => Err(ErrorCode::Banned),
-                    false => Ok(()),
-                }
-            }
+            Some(Ok(Connect { v: VERSION, .. })) => Ok(()),
             Some(Ok(_)) => Err(ErrorCode::UnsupportedVersion),
             Some(Err(_)) | None => Err(ErrorCode::BadRequest),
         };
@@ -119,9 +121,7 @@ impl Service {
     fn connected(self: &Arc<Self>, socket: SocketRef, auth: Option<Value>) {
         let (closed, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let (inbox, received) = mpsc::channel(INBOX);
-        let auth = auth.and_then(|auth| serde_json::from_value::<Connect>(auth).ok());
-        let device = auth.as_ref().and_then(|auth| auth.device).map(|token| device_of(token.0));
-        let resume = auth.and_then(|auth| auth.resume);
+        let resume = auth.and_then(|auth| serde_json::from_value::<Connect>(auth).ok()?.resume);
         let extensions = &socket.req_parts().extensions;
         let (Some(ClientAddress(source)), Some(connection)) =
             (extensions.get().copied(), extensions.get::<Connection>().cloned())
@@ -142,8 +142,24 @@ impl Service {
             ended.cancel();
             std::future::ready(())
         });
+        let opened = Opened { socket, source, connection, received, closed, cut_off };
+        match resume.filter(|resume| self.hub.is_elsewhere(resume.id)) {
+            None => self.attach(opened, resume),
+            Some(elsewhere) => {
+                let service = Arc::clone(self);
+                tokio::spawn(async move {
+                    service.hub.fetch(elsewhere.id).await;
+                    service.attach(opened, resume);
+                });
+            }
+        }
+    }
+
+    /// The socket goes on with the session that it names, or begins one.
+    fn attach(self: &Arc<Self>, opened: Opened, resume: Option<Resume>) {
+        let Opened { socket, source, connection, received, closed, cut_off } = opened;
         let outlet = Outlet::new(socket.clone(), cut_off.clone());
-        let Ok(attached) = self.hub.connect(outlet, resume, source, device) else {
+        let Ok(attached) = self.hub.connect(outlet, resume, source) else {
             self.refused(ErrorCode::Draining);
             let _ = socket.disconnect();
             return;
@@ -246,7 +262,6 @@ impl Service {
             ClientEvent::ChatTyping { pair, on } => self.hub.typing(id, pair, on),
             ClientEvent::PairStats { pair, stats } => self.hub.stats(id, pair, &stats),
             ClientEvent::IceRefresh(pair) => self.hub.refresh(id, pair),
-            ClientEvent::Report(report) => self.hub.report(id, report),
             ClientEvent::Bye => {
                 self.hub.leave(id);
                 Ack::done()

@@ -7,7 +7,6 @@ use std::{
 
 use crate::{
     Id,
-    apart::Apart,
     queue::{Mode, Place, Queue, Wishes},
     recent::{REMEMBERED, Recent},
     timers::{Timer, Timers},
@@ -15,6 +14,8 @@ use crate::{
 
 /// How many of a line are looked at: more than one session can have met lately, so that someone new behind them is seen.
 const LOOKS: usize = 2 * REMEMBERED + 1;
+/// How much longer than its own clients a node waits for the word of the other node.
+const WORD_ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +48,6 @@ pub enum Ended {
     Lost,
     /// Not both accepted in time.
     Expired,
-    /// One side was banned after reports.
-    Reported,
-    /// What it was given to use is used up.
-    Quota,
-    /// The operator ended it.
-    Admin,
 }
 
 /// What became of a session; in order.
@@ -98,6 +93,64 @@ pub enum Event {
         /// It is in the queue again.
         waiting: bool,
     },
+}
+
+/// What a store that nodes share is to be told; in order. Without one there are none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// A session waits: find it a partner, now or when one comes.
+    Seek {
+        /// Who.
+        session: Id,
+        /// The time of its first join.
+        since: Duration,
+        /// Interests no longer matter.
+        widened: bool,
+        /// Whom it looks for.
+        wishes: Wishes,
+        /// Whom it has met lately, and until when they do not meet again.
+        recent: Vec<(Id, Duration)>,
+        /// The last pair that it was in: over, whatever the store knows.
+        last_pair: Option<Id>,
+    },
+    /// A session waits no more.
+    Withdraw {
+        /// Who.
+        session: Id,
+    },
+    /// A session accepts a match with one of another node.
+    Accept {
+        /// Who.
+        session: Id,
+        /// The pair.
+        pair: Id,
+    },
+    /// A pair with a session of another node has ended here.
+    End {
+        /// The side of this node.
+        session: Id,
+        /// The pair.
+        pair: Id,
+        /// The side of the other node.
+        partner: Id,
+        /// Why.
+        reason: Ended,
+    },
+}
+
+/// A match that the shared store has made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The pair.
+    pub pair: Id,
+    /// Who waited longer.
+    pub initiator: Id,
+    /// The other.
+    pub responder: Id,
+    /// The side of another node; `None` when both are of this one.
+    pub elsewhere: Option<Role>,
+    /// Interests that both named.
+    pub common: Vec<String>,
 }
 
 /// Why a step was refused; nothing has changed.
@@ -160,6 +213,8 @@ pub struct KeptPair {
     pub initiator: Id,
     /// The other.
     pub responder: Id,
+    /// The side of another node.
+    pub elsewhere: Option<Role>,
 }
 
 #[derive(Debug, Default)]
@@ -169,8 +224,7 @@ struct Session {
     /// Kept while waiting and offered: who comes back from an offer has not lost its place.
     place: Option<Place>,
     recent: Recent,
-    /// Whose session it is: one person may have several. Itself, where that is not known.
-    party: Option<Id>,
+    last_pair: Option<Id>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +251,8 @@ struct Pair {
 struct Side {
     session: Id,
     accepted: bool,
+    /// Of another node, which speaks for it.
+    elsewhere: bool,
 }
 
 /// All sessions of one node, the queue between them, and their pairs.
@@ -209,10 +265,12 @@ pub struct Matching {
     /// Pairs in which both have accepted.
     started: usize,
     timers: Timers,
-    apart: Apart,
     events: VecDeque<Event>,
     turns: u64,
     draining: bool,
+    /// A store that nodes share makes the pairs.
+    shared: bool,
+    orders: VecDeque<Order>,
 }
 
 impl Matching {
@@ -225,28 +283,17 @@ impl Matching {
             pairs: HashMap::new(),
             started: 0,
             timers: Timers::default(),
-            apart: Apart::default(),
             events: VecDeque::new(),
             turns: 0,
             draining: false,
+            shared: false,
+            orders: VecDeque::new(),
         }
     }
 
     /// A session begins; idle.
     pub fn enter(&mut self, session: Id) {
         self.sessions.entry(session).or_default();
-    }
-
-    /// Tells whose session it is: sessions of one person do not meet.
-    pub fn introduce(&mut self, session: Id, party: Id) {
-        if let Some(entry) = self.sessions.get_mut(&session) {
-            entry.party = Some(party);
-        }
-    }
-
-    /// These two people, or sessions of nobody known, are never matched from now on.
-    pub fn keep_apart(&mut self, one: Id, other: Id) {
-        self.apart.keep(one, other);
     }
 
     /// A session ends: out of the queue, its pair is lost.
@@ -288,6 +335,7 @@ impl Matching {
         match self.sessions.get(&session).map(|s| s.state) {
             Some(State::Waiting { .. }) => {
                 self.unqueue(session);
+                self.withdraw(session);
                 self.session(session).state = State::Away;
             }
             Some(State::Paired(pair)) if !self.pairs[&pair].started() => {
@@ -333,19 +381,6 @@ impl Matching {
         Ok(())
     }
 
-    /// Ends a pair from outside, for both; false when there is none of this id.
-    pub fn end_pair(
-        &mut self,
-        now: Duration,
-        pair: Id,
-        reason: Ended,
-        next_pair: &mut impl FnMut() -> Id,
-    ) -> bool {
-        let Some(initiator) = self.pairs.get(&pair).map(|pair| pair.initiator.session) else { return false };
-        self.end(now, pair, initiator, reason, false, next_pair);
-        true
-    }
-
     /// Leaves this pair for another partner, with new wishes or with those of before.
     ///
     /// # Errors
@@ -378,16 +413,126 @@ impl Matching {
         let offered = self.pairs.get_mut(&pair).ok_or(Refused::NotInPair)?;
         let before = offered.started();
         offered.side_mut(session).accepted = true;
-        if !before && offered.started() {
-            let (sides, deadline) = (offered.sides(), offered.deadline);
-            self.started += 1;
-            self.timers.cancel(deadline, Timer::Deadline(pair));
-            self.events.extend(sides.map(|side| Event::Started { session: side.session, pair }));
-            for side in sides {
-                self.session(side.session).place = None;
+        if offered.sides().iter().any(|side| side.elsewhere) {
+            // The store has the consent of both nodes before either starts.
+            if !before {
+                self.orders.push_back(Order::Accept { session, pair });
             }
+        } else if !before && offered.started() {
+            self.begin(pair);
         }
         Ok(())
+    }
+
+    /// Whether a shared store makes the pairs from now on, or this node alone. All who wait look again, the oldest first.
+    pub fn share(&mut self, now: Duration, shared: bool, next_pair: &mut impl FnMut() -> Id) {
+        self.shared = shared;
+        self.orders.clear();
+        for id in self.in_line() {
+            self.look_for_partner(now, id, next_pair);
+        }
+    }
+
+    /// Tells the shared store of all who wait once more: what it knows of them does not last.
+    pub fn renew(&mut self) {
+        if self.shared {
+            self.in_line().into_iter().for_each(|id| self.seek(id));
+        }
+    }
+
+    /// A waiting session looks again at that time.
+    pub fn look_again(&mut self, session: Id, at: Duration) {
+        if matches!(self.sessions.get(&session).map(|s| s.state), Some(State::Waiting { .. })) {
+            self.retry_at(session, Some(at));
+        }
+    }
+
+    /// The shared store has made a pair. A side of this node that does not wait refuses it; false then.
+    pub fn found(&mut self, now: Duration, found: Found, next_pair: &mut impl FnMut() -> Id) -> bool {
+        let Found { pair, initiator, responder, elsewhere, common } = found;
+        if self.pairs.contains_key(&pair) {
+            return false;
+        }
+        let here = |role: Role| elsewhere != Some(role);
+        let sides = [(initiator, here(Role::Initiator)), (responder, here(Role::Responder))];
+        let waits = |id: Id| matches!(self.sessions.get(&id).map(|s| s.state), Some(State::Waiting { .. }));
+        if initiator != responder && sides.iter().all(|(id, here)| !here || waits(*id)) {
+            self.propose(now, pair, sides, &common);
+            return true;
+        }
+        let still: Vec<Id> =
+            sides.iter().filter(|(id, here)| *here && waits(*id)).map(|(id, _)| *id).collect();
+        if let [(session, true), (partner, false)] | [(partner, false), (session, true)] = sides {
+            self.orders.push_back(Order::End { session, pair, partner, reason: Ended::Left });
+        }
+        for id in still {
+            self.session(id).last_pair = Some(pair);
+            self.look_for_partner(now, id, next_pair);
+        }
+        false
+    }
+
+    /// The shared store has the consent of both nodes.
+    pub fn start(&mut self, pair: Id) {
+        let Some(offered) = self.pairs.get_mut(&pair) else { return };
+        if !offered.started() && offered.sides().iter().all(|side| side.accepted || side.elsewhere) {
+            offered.initiator.accepted = true;
+            offered.responder.accepted = true;
+            self.begin(pair);
+        }
+    }
+
+    /// The other node has ended a pair; false when it is not known here.
+    pub fn ended(
+        &mut self,
+        now: Duration,
+        pair: Id,
+        reason: Ended,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> bool {
+        let Some(known) = self.pairs.get(&pair).filter(|pair| pair.is_across()) else { return false };
+        let started = known.started();
+        let waits = |side: Side| !started && (side.accepted || reason != Ended::Expired);
+        let back = self.dissolve(now, pair, reason, waits);
+        // The other node knows.
+        self.orders.retain(|order| !matches!(order, Order::End { pair: ended, .. } if *ended == pair));
+        self.requeue(now, back, next_pair);
+        true
+    }
+
+    /// What the shared store is to be told; drain it after every step.
+    pub fn poll_order(&mut self) -> Option<Order> {
+        self.orders.pop_front()
+    }
+
+    /// A session goes on on another node: it is no longer here, and a pair that has started has a side elsewhere.
+    pub fn hand_away(
+        &mut self,
+        now: Duration,
+        session: Id,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> Option<(KeptSession, Option<KeptPair>)> {
+        self.away(now, session, next_pair);
+        let entry = self.sessions.remove(&session)?;
+        let place = entry.place.filter(|_| entry.state == State::Away);
+        let kept = KeptSession {
+            session,
+            waiting: place.map(|place| place.since),
+            wishes: entry.wishes,
+            recent: entry.recent.iter().collect(),
+        };
+        let State::Paired(id) = entry.state else { return Some((kept, None)) };
+        let pair = self.pairs.get_mut(&id).expect("a pair in hand is there");
+        pair.side_mut(session).elsewhere = true;
+        // Seen from where the session goes.
+        let partner = if pair.initiator.session == session { Role::Responder } else { Role::Initiator };
+        let (initiator, responder) = (pair.initiator.session, pair.responder.session);
+        let left = KeptPair { pair: id, initiator, responder, elsewhere: Some(partner) };
+        if pair.sides().iter().all(|side| side.elsewhere) {
+            self.pairs.remove(&id);
+            self.started -= 1;
+        }
+        Some((kept, Some(left)))
     }
 
     /// From now on nobody is paired; those in a pair go on, those who wait leave the queue.
@@ -397,6 +542,7 @@ impl Matching {
             |session: &&Id| matches!(self.sessions[*session].state, State::Waiting { .. } | State::Away);
         for session in self.sessions.keys().filter(waiting).copied().collect::<Vec<_>>() {
             self.unqueue(session);
+            self.withdraw(session);
             self.session(session).state = State::Idle;
         }
     }
@@ -426,6 +572,11 @@ impl Matching {
             pair: *id,
             initiator: pair.initiator.session,
             responder: pair.responder.session,
+            elsewhere: match (pair.initiator.elsewhere, pair.responder.elsewhere) {
+                (true, _) => Some(Role::Initiator),
+                (_, true) => Some(Role::Responder),
+                _ => None,
+            },
         });
         (sessions.into_iter().map(|(_, session)| session).collect(), pairs.collect())
     }
@@ -439,21 +590,36 @@ impl Matching {
         let mut recent = Recent::default();
         kept.recent.into_iter().for_each(|(partner, until)| recent.remember(partner, until));
         self.sessions
-            .insert(kept.session, Session { state, wishes: kept.wishes, place, recent, party: None });
+            .insert(kept.session, Session { state, wishes: kept.wishes, place, recent, last_pair: None });
     }
 
-    /// A pair of another process begins again, started; false unless both its sides are there and free.
+    /// A pair of another process begins again, started; false unless its sides of this node are there and free. One with a
+    /// side that was elsewhere until now is whole.
     pub fn take_back_pair(&mut self, kept: KeptPair) -> bool {
-        let sides = [kept.initiator, kept.responder];
+        let sides = [(kept.initiator, Role::Initiator), (kept.responder, Role::Responder)];
+        if let Some(known) = self.pairs.get_mut(&kept.pair) {
+            let Some((id, _)) = sides.into_iter().find(|(_, role)| kept.elsewhere != Some(*role)) else {
+                return false;
+            };
+            let free = self.sessions.get_mut(&id).filter(|session| session.state == State::Idle);
+            let side = known.sides().into_iter().find(|side| side.session == id && side.elsewhere);
+            let (Some(session), Some(_)) = (free, side) else { return false };
+            session.state = State::Paired(kept.pair);
+            known.side_mut(id).elsewhere = false;
+            return true;
+        }
         let free = |id: &Id| self.sessions.get(id).is_some_and(|session| session.state == State::Idle);
-        if kept.initiator == kept.responder || !sides.iter().all(free) || self.pairs.contains_key(&kept.pair)
-        {
+        let here = |role: Role| kept.elsewhere != Some(role);
+        if kept.initiator == kept.responder || !sides.iter().all(|(id, role)| !here(*role) || free(id)) {
             return false;
         }
-        for id in sides {
-            self.session(id).state = State::Paired(kept.pair);
+        for (id, role) in sides {
+            if here(role) {
+                self.session(id).state = State::Paired(kept.pair);
+            }
         }
-        let [initiator, responder] = sides.map(|session| Side { session, accepted: true });
+        let [initiator, responder] =
+            sides.map(|(session, role)| Side { session, accepted: true, elsewhere: !here(role) });
         self.pairs.insert(kept.pair, Pair { initiator, responder, deadline: Duration::ZERO });
         self.started += 1;
         true
@@ -496,12 +662,6 @@ impl Matching {
             false => (Role::Responder, pair.initiator.session),
         };
         Some(Membership { pair: id, partner, role, started: pair.started() })
-    }
-
-    /// Both sides of a pair, the initiator first, and whether both have accepted.
-    pub fn sides(&self, pair: Id) -> Option<([Id; 2], bool)> {
-        let pair = self.pairs.get(&pair)?;
-        Some((pair.sides().map(|side| side.session), pair.started()))
     }
 
     /// Sessions that wait.
@@ -569,13 +729,17 @@ impl Matching {
 
     /// Offers a waiting session the longest waiter who shares an interest, else the longest to whom they do not matter.
     fn look_for_partner(&mut self, now: Duration, id: Id, next_pair: &mut impl FnMut() -> Id) {
+        if self.shared {
+            self.seek(id);
+            return;
+        }
         let session = &self.sessions[&id];
         let (State::Waiting { widened, .. }, Some(wishes)) = (session.state, &session.wishes) else { return };
         let mut again = None;
         let mut free = |(_, other): &(Place, Id)| {
             let met = session.recent.until(*other, now).max(self.sessions[other].recent.until(id, now));
             again = again.into_iter().chain(met).min();
-            *other != id && met.is_none() && self.may_meet(id, *other)
+            *other != id && met.is_none()
         };
         let sharing = self.queue.sharing(wishes, LOOKS).filter(|found| free(found)).min();
         let found = sharing.or_else(|| match widened {
@@ -586,13 +750,6 @@ impl Matching {
             Some((_, other)) => self.offer(now, id, other, next_pair()),
             None => self.retry_at(id, again),
         }
-    }
-
-    /// Two people who are not kept apart, and not one in two windows.
-    fn may_meet(&self, one: Id, other: Id) -> bool {
-        let party = |id: Id| self.sessions[&id].party.unwrap_or(id);
-        let (one, other) = (party(one), party(other));
-        one != other && !self.apart.are(one, other)
     }
 
     fn retry_at(&mut self, id: Id, again: Option<Duration>) {
@@ -607,19 +764,72 @@ impl Matching {
     }
 
     fn offer(&mut self, now: Duration, one: Id, other: Id, pair: Id) {
-        for id in [one, other] {
-            self.unqueue(id);
-            self.session(id).state = State::Paired(pair);
-        }
         let (one_place, other_place) = (self.sessions[&one].place, self.sessions[&other].place);
         let (first, second) = if one_place < other_place { (one, other) } else { (other, one) };
         let common = self.common(first, second);
-        let deadline = now + self.rules.accept_within;
-        let side = |session| Side { session, accepted: false };
-        self.pairs.insert(pair, Pair { initiator: side(first), responder: side(second), deadline });
+        self.propose(now, pair, [(first, true), (second, true)], &common);
+    }
+
+    /// Offers those who wait here to each other, or to one of another node; the initiator first.
+    fn propose(&mut self, now: Duration, pair: Id, sides: [(Id, bool); 2], common: &[String]) {
+        let across = sides.iter().any(|(_, here)| !here);
+        let deadline = now + self.rules.accept_within + if across { WORD_ON_ITS_WAY } else { Duration::ZERO };
+        let [initiator, responder] =
+            sides.map(|(session, here)| Side { session, accepted: false, elsewhere: !here });
+        self.pairs.insert(pair, Pair { initiator, responder, deadline });
         self.timers.set(deadline, Timer::Deadline(pair));
-        for (session, role) in [(first, Role::Initiator), (second, Role::Responder)] {
-            self.events.push_back(Event::Found { session, pair, role, common: common.clone() });
+        for (side, role) in [(initiator, Role::Initiator), (responder, Role::Responder)] {
+            if !side.elsewhere {
+                self.unqueue(side.session);
+                self.session(side.session).state = State::Paired(pair);
+                let common = common.to_vec();
+                self.events.push_back(Event::Found { session: side.session, pair, role, common });
+            }
+        }
+    }
+
+    /// Both sides have accepted.
+    fn begin(&mut self, pair: Id) {
+        let begun = &self.pairs[&pair];
+        let (sides, deadline) = (begun.sides(), begun.deadline);
+        self.started += 1;
+        self.timers.cancel(deadline, Timer::Deadline(pair));
+        for side in sides.into_iter().filter(|side| !side.elsewhere) {
+            self.events.push_back(Event::Started { session: side.session, pair });
+            self.session(side.session).place = None;
+        }
+    }
+
+    /// Those who wait, in their order.
+    fn in_line(&self) -> Vec<Id> {
+        let waits = |session: &Session| matches!(session.state, State::Waiting { .. });
+        let waiting = self.sessions.iter().filter(|(_, session)| waits(session));
+        let mut line: Vec<(Option<Place>, Id)> = waiting.map(|(id, session)| (session.place, *id)).collect();
+        line.sort_unstable();
+        line.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Tells the shared store that a session waits.
+    fn seek(&mut self, id: Id) {
+        let session = &self.sessions[&id];
+        let (State::Waiting { widened, .. }, Some(place), Some(wishes)) =
+            (session.state, session.place, &session.wishes)
+        else {
+            return;
+        };
+        self.orders.push_back(Order::Seek {
+            session: id,
+            since: place.since,
+            widened,
+            wishes: wishes.clone(),
+            recent: session.recent.iter().collect(),
+            last_pair: session.last_pair,
+        });
+    }
+
+    fn withdraw(&mut self, session: Id) {
+        if self.shared {
+            self.orders.push_back(Order::Withdraw { session });
         }
     }
 
@@ -641,6 +851,7 @@ impl Matching {
         match self.sessions.get(&session).map(|s| s.state) {
             Some(State::Waiting { .. }) => {
                 self.unqueue(session);
+                self.withdraw(session);
                 self.session(session).state = State::Idle;
                 Left::Queue
             }
@@ -696,9 +907,15 @@ impl Matching {
         let until = now + self.rules.rematch_after;
         let [one, other] = pair.sides();
         [(one, other), (other, one)].map(|(side, partner)| {
+            if side.elsewhere {
+                let (session, partner) = (partner.session, side.session);
+                self.orders.push_back(Order::End { session, pair: id, partner, reason });
+                return None;
+            }
             let waiting = waits(side) && !self.draining;
             let session = self.session(side.session);
             session.recent.remember(partner.session, until);
+            session.last_pair = Some(id);
             session.state = State::Idle;
             self.events.push_back(Event::Ended {
                 session: side.session,
@@ -739,6 +956,11 @@ impl Matching {
 impl Pair {
     fn started(&self) -> bool {
         self.initiator.accepted && self.responder.accepted
+    }
+
+    /// One side is of another node.
+    fn is_across(&self) -> bool {
+        self.sides().iter().any(|side| side.elsewhere)
     }
 
     fn sides(&self) -> [Side; 2] {

@@ -28,8 +28,6 @@ pub(crate) enum ErrorCode {
     UnsupportedVersion,
     #[error("overloaded")]
     Overloaded,
-    #[error("banned")]
-    Banned,
 }
 
 impl ErrorCode {
@@ -45,7 +43,6 @@ impl ErrorCode {
         Self::Draining,
         Self::UnsupportedVersion,
         Self::Overloaded,
-        Self::Banned,
     ];
 }
 

@@ -24,7 +24,6 @@ pub(crate) enum Code {
     TooManySockets,
     OriginNotAllowed,
     RelayUnavailable,
-    NotKept,
     Internal,
 }
 
@@ -39,7 +38,7 @@ impl Code {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited | Self::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
-            Self::RelayUnavailable | Self::NotKept => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RelayUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

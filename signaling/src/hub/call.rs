@@ -42,7 +42,7 @@ impl Path {
 }
 
 /// One pair.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Call {
     /// On this process's clock.
     #[serde(skip)]
@@ -57,11 +57,8 @@ impl Call {
         Self { started: None, path: Path::Unknown, credentials_until: 0 }
     }
 
-    /// False when it had started before.
-    pub(super) fn start(&mut self, now: Duration) -> bool {
-        let is_first = self.started.is_none();
+    pub(super) fn start(&mut self, now: Duration) {
         self.started.get_or_insert(now);
-        is_first
     }
 
     pub(super) fn started(&self) -> Option<Duration> {

@@ -5,8 +5,8 @@ use std::{collections::VecDeque, time::Duration};
 use serde::{Deserialize, Serialize};
 use turnpike_matching::{Id, Membership};
 
-use super::{Hub, State};
-use crate::contract::{Ack, ChatSend, ErrorCode, ServerEvent};
+use super::{Hub, State, across::Said};
+use crate::contract::{Ack, ChatSend, ErrorCode};
 
 /// A client that asks again after a lost socket has few lines under way.
 const REMEMBERED: usize = 32;
@@ -43,8 +43,8 @@ impl Hub {
         if !own.lines.is_new(member.pair, &line.id) {
             return Ack { duplicate: Some(true), ..Ack::done() };
         }
-        let event = ServerEvent::ChatMessage { pair: member.pair, id: line.id, text: line.text };
-        let counter = match self.emit(&mut state, now, member.partner, &event) {
+        let said = Said::Chat { id: line.id, text: line.text };
+        let counter = match self.pass_on(&mut state, now, id, member, said) {
             true => self.metrics.messages_relayed.with_label_values(&["chat"]),
             false => self.metrics.messages_dropped.with_label_values(&["chat", "slow_client"]),
         };
@@ -60,8 +60,8 @@ impl Hub {
             Ok(member) => member,
             Err(code) => return Ack::refused(code),
         };
-        if state.sessions.get(&member.partner).is_some_and(|theirs| theirs.away.is_none()) {
-            self.emit(&mut state, now, member.partner, &ServerEvent::ChatTyping { pair, on });
+        if state.sessions.get(&member.partner).is_none_or(|theirs| theirs.away.is_none()) {
+            self.pass_on(&mut state, now, id, member, Said::Typing { on });
         }
         Ack::done()
     }

@@ -6,7 +6,7 @@ use turnpike_matching::Role;
 use crate::contract::{DescriptionType, ErrorCode, MAX_CANDIDATES, SignalBody};
 
 /// The negotiation as the server has seen it from one side.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(super) struct Negotiation {
     generation: u32,
     /// Candidates sent in this generation.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use turnpike_matching::{Id, Membership};
 
-use super::{Hub, NextPair, Outlet, Session, State};
+use super::{Hub, NextPair, Outlet, Session, State, across::Said};
 use crate::{
     contract::{ErrorCode, PeerPresence, Resume, ServerEvent, SessionState},
     limit::Connection,
@@ -68,9 +68,8 @@ impl Hub {
         outlet: Outlet,
         resume: Option<Resume>,
         source: IpAddr,
-        device: Option<Id>,
     ) -> Result<Attached, ErrorCode> {
-        let Some(resume) = resume else { return self.enter(outlet, source, device) };
+        let Some(resume) = resume else { return self.enter(outlet, source) };
         match self.resume(outlet, resume) {
             Ok(attached) => {
                 self.metrics.resumes.with_label_values(&["resumed"]).inc();
@@ -78,7 +77,7 @@ impl Hub {
             }
             Err((outlet, result)) => {
                 self.metrics.resumes.with_label_values(&[result]).inc();
-                self.enter(outlet, source, device)
+                self.enter(outlet, source)
             }
         }
     }
@@ -148,6 +147,7 @@ impl Hub {
     /// Looks at the sessions that are away for as long as their pair, or they themselves, may wait.
     pub(super) fn look_at_absences(&self, state: &mut State, now: Duration, next_pair: &mut NextPair) {
         while let Some(id) = state.absences.pop(now) {
+            self.look_for_lost_partner(state, now, id, next_pair);
             let Some(session) = state.sessions.get(&id) else { continue };
             let Some(away) = &session.away else { continue };
             let (pair_until, until) = (away.pair_until, away.until);
@@ -165,6 +165,9 @@ impl Hub {
         if let Some(session) = state.sessions.remove(&id) {
             state.by_token.remove(&session.token);
             state.by_resume.remove(&session.resume);
+            if let Some(shared) = &state.shared {
+                shared.disown(id, session.resume);
+            }
             self.waited(session.waits_since, now, "lost");
             session.outbox.close();
         }
@@ -172,9 +175,7 @@ impl Hub {
 
     fn tell_partner(&self, state: &mut State, now: Duration, id: Id, presence: PeerPresence) {
         let Some(member) = state.matching.membership(id).filter(|member| member.started) else { return };
-        let grace_ms = self.pair_grace.as_millis() as u64;
-        let event = ServerEvent::PeerState { pair: member.pair, state: presence, grace_ms };
-        self.emit(state, now, member.partner, &event);
+        self.pass_on(state, now, id, member, Said::Presence { state: presence });
     }
 }
 

@@ -19,7 +19,6 @@ use crate::session::{Client, Lost, SOON};
 
 pub const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
 pub const KEY: &str = "an-api-key-of-thirty-two-bytes-or-more";
-pub const ADMIN_KEY: &str = "an-admin-key-of-thirty-two-bytes-or-more";
 
 pub struct Server {
     pub address: String,
@@ -42,7 +41,6 @@ impl Server {
         let file = folder.path().join("turnpike.toml");
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
         std::fs::write(folder.path().join("keys"), KEY).unwrap();
-        std::fs::write(folder.path().join("admin-keys"), ADMIN_KEY).unwrap();
         let at = folder.path().display();
         let text = format!(
             r#"
@@ -53,7 +51,6 @@ impl Server {
             [auth]
             secret_file = "{at}/secret"
             api_keys_file = "{at}/keys"
-            admin_keys_file = "{at}/admin-keys"
             [relay]
             drain_timeout = "0s"
             [ice]
@@ -86,6 +83,12 @@ impl Server {
         timeout(SOON, serving).await.expect("it stops").unwrap();
         between(folder.path());
         Self::run(config, folder).await
+    }
+
+    /// Stops it for good.
+    pub async fn stop(self) {
+        drop(self.stop);
+        timeout(SOON, self.serving).await.expect("it stops").unwrap();
     }
 
     async fn run(config: turnpike_config::Config, folder: tempfile::TempDir) -> Self {

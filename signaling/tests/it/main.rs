@@ -1,11 +1,13 @@
 //! Signaling over real sockets, by a Socket.IO client of the tests' own.
 
-#![allow(clippy::unwrap_used, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)]
 
+mod battery;
 mod client;
+mod fleet;
 mod internal;
-mod moderation;
 mod openapi;
+mod redis_server;
 mod restart;
 mod resume;
 mod session;
@@ -26,12 +28,7 @@ fn join() -> Value {
 }
 
 async fn pair(server: &Server) -> (Client, Client, String) {
-    let (a, b) = (server.connect().await, server.connect().await);
-    meet(a, b).await
-}
-
-/// Two clients that nobody else waits beside become a pair.
-async fn meet(mut a: Client, mut b: Client) -> (Client, Client, String) {
+    let (mut a, mut b) = (server.connect().await, server.connect().await);
     assert_eq!(a.ask("queue.join", join()).await["ok"], true);
     a.event("queue.state").await;
     assert_eq!(b.ask("queue.join", join()).await["ok"], true);

@@ -1,0 +1,361 @@
+//! Nodes that share a Redis: strangers of all of them meet, and a client may come back to any.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use turnpike_config::Secret;
+
+use crate::{
+    SDP, candidate,
+    client::{Server, http},
+    join,
+    redis_server::{self, Redis, free_port},
+    session::Client,
+};
+
+const SOON: Duration = Duration::from_secs(20);
+
+async fn node(url: &str) -> Server {
+    let server = Server::start_as(|config, _| {
+        let redis = turnpike_config::Redis { url: Secret::new(url), prefix: "fleet".to_owned() };
+        config.redis = Some(redis);
+        config.metrics.signaling_listen = Some("127.0.0.1:0".parse().unwrap());
+    })
+    .await;
+    until_redis_is(&server, "up").await;
+    server
+}
+
+async fn fleet<const N: usize>(redis: &Redis) -> [Server; N] {
+    let mut servers = Vec::new();
+    for _ in 0..N {
+        servers.push(node(&redis.url()).await);
+    }
+    servers.try_into().ok().unwrap()
+}
+
+async fn until_redis_is(server: &Server, expected: &str) {
+    let began = Instant::now();
+    loop {
+        let (status, ready) = http(server, "GET", "/readyz", &[], "").await;
+        assert_eq!(status, 200, "ready whatever Redis does: {ready}");
+        if ready["redis"] == expected {
+            assert_eq!(ready["degraded"], expected == "down");
+            return;
+        }
+        assert!(began.elapsed() < SOON, "{ready}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Two strangers of two nodes, in a call.
+async fn pair(one: &Server, other: &Server) -> (Client, Client, String) {
+    let (mut a, mut b) = (one.connect().await, other.connect().await);
+    assert_eq!(a.ask("queue.join", join()).await["ok"], true);
+    a.event("queue.state").await;
+    // Both joins go to Redis by connections of their own: the order is that of their coming.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(b.ask("queue.join", join()).await["ok"], true);
+    let pair = meet(&mut a, &mut b).await;
+    (a, b, pair)
+}
+
+async fn meet(a: &mut Client, b: &mut Client) -> String {
+    let (to_a, to_b) = (a.event("match.found").await, b.event("match.found").await);
+    assert_eq!(to_a["pair"], to_b["pair"]);
+    assert_eq!((&to_a["role"], &to_b["role"]), (&json!("initiator"), &json!("responder")));
+    let pair = to_a["pair"].as_str().unwrap().to_owned();
+    for client in [&mut *a, &mut *b] {
+        assert_eq!(client.ask("match.accept", json!({"pair": pair})).await["ok"], true);
+    }
+    a.event("match.start").await;
+    b.event("match.start").await;
+    pair
+}
+
+fn description(pair: &str, seq: u64, kind: &str) -> Value {
+    json!({"pair": pair, "seq": seq, "gen": 0, "description": {"type": kind, "sdp": SDP}})
+}
+
+/// The numbers in the candidates of the next signals.
+async fn candidates(client: &mut Client, count: usize) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for _ in 0..count {
+        let signal = client.event("signal").await;
+        let text = signal["candidates"][0]["candidate"].as_str().unwrap_or_else(|| panic!("{signal}"));
+        numbers.push(text[10..].split(' ').next().unwrap().parse().unwrap());
+    }
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_of_two_nodes_meet_and_hear_each_other_in_order() {
+    let redis = Redis::start().await;
+    let [one, other] = fleet(&redis).await;
+    let (mut a, mut b, pair) = pair(&one, &other).await;
+    assert_eq!(b.ask("signal", description(&pair, 1, "offer")).await["code"], "not_initiator");
+    assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
+    for seq in 2..=40 {
+        a.send("signal", candidate(&pair, seq)).await;
+    }
+    assert_eq!(b.event("signal").await["description"]["type"], "offer");
+    assert_eq!(candidates(&mut b, 39).await, (2..=40).collect::<Vec<_>>());
+    assert_eq!(b.ask("signal", description(&pair, 2, "answer")).await["ok"], true);
+    assert_eq!(b.ask("signal", description(&pair, 3, "answer")).await["code"], "wrong_state");
+    assert_eq!(a.event("signal").await["description"]["type"], "answer");
+    assert_eq!(
+        b.ask("chat.send", json!({"pair": pair, "id": "1", "text": "hello over there"})).await["ok"],
+        true
+    );
+    assert_eq!(a.event("chat.message").await["text"], "hello over there");
+    let lost = b.lose();
+    assert_eq!(a.event("peer.state").await["state"], "reconnecting");
+    let (mut b, _) = other.resume(&lost).await;
+    assert_eq!(a.event("peer.state").await["state"], "back");
+    assert_eq!(a.ask("match.next", json!({"pair": pair})).await["ok"], true);
+    let ended = b.event("match.ended").await;
+    assert_eq!((&ended["reason"], &ended["state"]), (&json!("next"), &json!("idle")));
+    let mut c = other.connect().await;
+    c.ask("queue.join", join()).await;
+    a.event("queue.state").await;
+    meet(&mut a, &mut c).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_accept_on_another_node_is_out() {
+    let redis = Redis::start().await;
+    let [one, other] = fleet(&redis).await;
+    let (mut a, mut b) = (one.connect().await, other.connect().await);
+    a.ask("queue.join", join()).await;
+    b.ask("queue.join", join()).await;
+    let found = a.event("match.found").await;
+    a.ask("match.accept", json!({"pair": found["pair"]})).await;
+    let (to_a, to_b) = (a.event("match.ended").await, b.event("match.ended").await);
+    assert_eq!((&to_a["state"], &to_b["state"]), (&json!("waiting"), &json!("idle")));
+    // Who leaves an offer frees the other one at once.
+    let mut c = other.connect().await;
+    c.ask("queue.join", join()).await;
+    let found = a.event("match.found").await;
+    assert_eq!(c.event("match.found").await["pair"], found["pair"]);
+    assert_eq!(c.ask("queue.leave", json!({})).await["result"], "ended");
+    assert_eq!(a.event("match.ended").await["state"], "waiting");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_goes_on_on_another_node_and_nothing_is_missing() {
+    let redis = Redis::start().await;
+    let [one, two, three] = fleet(&redis).await;
+    let (mut a, b, pair) = pair(&one, &two).await;
+    assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
+    let lost = b.lose();
+    assert_eq!(a.event("peer.state").await["state"], "reconnecting");
+    for seq in 2..=20 {
+        a.send("signal", candidate(&pair, seq)).await;
+    }
+    assert_eq!(a.ask("signal", candidate(&pair, 21)).await["ok"], true);
+    // The third node, then that of the partner, then away from it again.
+    let (mut b, resumed) = three.resume(&lost).await;
+    assert_eq!((&resumed["state"], &resumed["pair"]), (&json!("active"), &json!(pair)));
+    assert_eq!(b.event("signal").await["description"]["type"], "offer");
+    assert_eq!(candidates(&mut b, 20).await, (2..=21).collect::<Vec<_>>());
+    assert_eq!(a.event("peer.state").await["state"], "back");
+    assert_eq!(b.ask("signal", description(&pair, 1, "answer")).await["ok"], true);
+    assert_eq!(a.event("signal").await["description"]["type"], "answer");
+
+    let lost = b.lose();
+    a.event("peer.state").await;
+    a.send("signal", candidate(&pair, 22)).await;
+    let (mut b, resumed) = one.resume(&lost).await;
+    assert_eq!(resumed["lastClientSeq"], 1);
+    a.send("signal", candidate(&pair, 23)).await;
+    assert_eq!(candidates(&mut b, 2).await, [22, 23]);
+    assert_eq!(b.ask("signal", candidate(&pair, 2)).await["ok"], true);
+    assert_eq!(candidates(&mut a, 1).await, [2]);
+
+    let (mut b, _) = two.resume(&b.lose()).await;
+    a.send("signal", candidate(&pair, 24)).await;
+    assert_eq!(candidates(&mut b, 1).await, [24]);
+    let (mut a, resumed) = three.resume(&a.lose()).await;
+    assert_eq!(resumed["state"], "active");
+    assert_eq!(a.ask("signal", candidate(&pair, 25)).await["ok"], true);
+    assert_eq!(candidates(&mut b, 1).await, [25]);
+    assert_eq!(b.ask("match.leave", json!({"pair": pair})).await["ok"], true);
+    assert_eq!(a.event("match.ended").await["reason"], "left");
+    let mut stranger = one.connect().await;
+    stranger.ask("queue.join", join()).await;
+    a.ask("queue.join", join()).await;
+    meet(&mut stranger, &mut a).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_stops_leaves_its_sessions_to_the_others() {
+    let redis = Redis::start().await;
+    let [one, two, three] = fleet(&redis).await;
+    let (mut a, b, pair) = pair(&one, &two).await;
+    let (c, d, inner) = self::pair(&two, &two).await;
+    assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
+    let [mut b, mut c, mut d] = [b, c, d];
+    b.event("signal").await;
+    let stopping = tokio::spawn(two.stop());
+    for client in [&mut b, &mut c, &mut d] {
+        assert_eq!(client.event("notice").await["kind"], "draining");
+    }
+    let (b, c, d) = (b.lose(), c.lose(), d.lose());
+    stopping.await.unwrap();
+    assert_eq!(a.event("peer.state").await["state"], "reconnecting");
+    assert_eq!(a.ask("signal", candidate(&pair, 2)).await["ok"], true);
+    let (mut b, resumed) = three.resume(&b).await;
+    assert_eq!((&resumed["state"], &resumed["pair"]), (&json!("active"), &json!(pair)));
+    assert_eq!(candidates(&mut b, 1).await, [2]);
+    assert_eq!(a.event("peer.state").await["state"], "back");
+    assert_eq!(b.ask("signal", description(&pair, 1, "answer")).await["ok"], true);
+    assert_eq!(a.event("signal").await["description"]["type"], "answer");
+
+    // Both sides of a pair of the node that stopped, each at another node.
+    let (mut c, resumed) = one.resume(&c).await;
+    assert_eq!((&resumed["state"], &resumed["pair"]), (&json!("active"), &json!(inner)));
+    assert_eq!(c.ask("signal", description(&inner, 1, "offer")).await["ok"], true);
+    let (mut d, _) = three.resume(&d).await;
+    assert_eq!(d.event("signal").await["description"]["type"], "offer");
+    assert_eq!(d.ask("signal", description(&inner, 1, "answer")).await["ok"], true);
+    assert_eq!(c.event("signal").await["description"]["type"], "answer");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_redis_is_away_pairs_go_on_and_each_node_matches_its_own() {
+    let redis = Redis::start().await;
+    let [one, other] = fleet(&redis).await;
+    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let mut waiting = other.connect().await;
+    waiting.ask("queue.join", join()).await;
+    waiting.event("queue.state").await;
+    redis.pause();
+    let paused = Instant::now();
+    assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
+    until_redis_is(&one, "down").await;
+    until_redis_is(&other, "down").await;
+    for seq in 2..=20 {
+        assert_eq!(a.ask("signal", candidate(&pair, seq)).await["ok"], true);
+    }
+    let (mut c, mut d) = (one.connect().await, one.connect().await);
+    c.ask("queue.join", join()).await;
+    d.ask("queue.join", join()).await;
+    meet(&mut c, &mut d).await;
+    let mut e = one.connect().await;
+    e.ask("queue.join", join()).await;
+    tokio::time::sleep(Duration::from_secs(5).saturating_sub(paused.elapsed())).await;
+    redis.go_on();
+    let back = Instant::now();
+    assert_eq!(b.event("signal").await["description"]["type"], "offer");
+    assert_eq!(candidates(&mut b, 19).await, (2..=20).collect::<Vec<_>>());
+    let found = waiting.event("match.found").await;
+    assert_eq!(e.event("match.found").await["pair"], found["pair"]);
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    assert_eq!(b.ask("signal", description(&pair, 1, "answer")).await["ok"], true);
+    assert_eq!(a.event("signal").await["description"]["type"], "answer");
+    let metrics = one.metrics().await;
+    assert!(metrics.contains("turnpike_redis_up 1"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_forgets_everything_is_told_again() {
+    let mut redis = Redis::start().await;
+    let [one, other] = fleet(&redis).await;
+    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let mut waiting = one.connect().await;
+    waiting.ask("queue.join", json!({"mode": "video", "interests": ["chess"], "privacy": "all"})).await;
+    waiting.event("queue.state").await;
+    redis.restart().await;
+    let back = Instant::now();
+    let mut c = other.connect().await;
+    c.ask("queue.join", json!({"mode": "video", "interests": ["chess"], "privacy": "all"})).await;
+    let found = waiting.event("match.found").await;
+    assert_eq!(c.event("match.found").await["pair"], found["pair"]);
+    assert!(back.elapsed() < Duration::from_secs(5), "{:?}", back.elapsed());
+    assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
+    assert_eq!(b.event("signal").await["description"]["type"], "offer");
+    // Nothing is left of people who have gone, and nothing without an end.
+    for client in [a, b, c, waiting] {
+        let mut client = client;
+        client.ask("bye", json!({})).await;
+    }
+    let began = Instant::now();
+    loop {
+        let left = redis.ask("KEYS fleet:*").await;
+        let kinds = ["fleet:at:", "fleet:resume:", "fleet:s:", "fleet:waiting:", "fleet:line:"];
+        if !kinds.iter().any(|kind| left.contains(kind)) {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "{left}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_by_sentinel_loses_no_pair_and_nobody_who_waits() {
+    let mut master = Redis::start().await;
+    let port = master.port().to_string();
+    let replica = Redis::start_as(&["--replicaof", "127.0.0.1", &port]).await;
+    let sentinel = Sentinel::start(master.port()).await;
+    sentinel.until_it_knows_a_replica().await;
+    let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
+    let (one, other) = (node(&url).await, node(&url).await);
+    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let mut waiting = one.connect().await;
+    waiting.ask("queue.join", join()).await;
+    waiting.event("queue.state").await;
+    master.kill();
+    let killed = Instant::now();
+    assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
+    assert_eq!(b.event("signal").await["description"]["type"], "offer");
+    println!("a signal came {:.1?} after the master was killed", killed.elapsed());
+    assert!(replica.ask("ROLE").await.contains("master"));
+    let mut c = other.connect().await;
+    c.ask("queue.join", join()).await;
+    meet(&mut waiting, &mut c).await;
+}
+
+struct Sentinel {
+    port: u16,
+    process: std::process::Child,
+    _folder: tempfile::TempDir,
+}
+
+impl Sentinel {
+    async fn start(master: u16) -> Self {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let file = folder.path().join("sentinel.conf");
+        let text = format!(
+            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {master} 1\n\
+             sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
+            folder.path().display()
+        );
+        std::fs::write(&file, text).unwrap();
+        let process = std::process::Command::new("redis-sentinel")
+            .arg(&file)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("Debian's redis-sentinel is there: make test installs it");
+        redis_server::until_it_answers(port).await;
+        Self { port, process, _folder: folder }
+    }
+
+    async fn until_it_knows_a_replica(&self) {
+        let began = Instant::now();
+        while !redis_server::ask(self.port, "SENTINEL master main")
+            .await
+            .unwrap()
+            .contains("num-slaves\r\n$1\r\n1")
+        {
+            assert!(began.elapsed() < SOON, "sentinel knows no replica");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
