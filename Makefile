@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ARGS ?= run --dev
 BUILD_PACKAGES := gcc libc6-dev
 BENCH_PACKAGES := coturn strace
-TEST_PACKAGES := libnss3-tools openssl chromium firefox-esr coturn nftables iproute2 tcpdump ethtool fail2ban procps prometheus redis-server redis-sentinel nginx strace systemd python3 python3-venv
+TEST_PACKAGES := libnss3-tools openssl e2fsprogs chromium firefox-esr coturn nftables iproute2 tcpdump ethtool fail2ban procps prometheus redis-server redis-sentinel nginx strace systemd python3 python3-venv
 WEB_SOURCES := $(shell find signaling/client/src signaling/web/src signaling/web/public signaling/web/index.html -type f 2>/dev/null)
 
 # Prints a heading, runs a step and tells how long it took.

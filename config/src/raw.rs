@@ -146,6 +146,7 @@ pub(crate) struct Redis {
 pub(crate) struct Metrics {
     pub(crate) relay_listen: Key<String>,
     pub(crate) signaling_listen: Key<String>,
+    pub(crate) selftest: Key<String>,
     pub(crate) tenants: List,
 }
 
@@ -169,6 +170,7 @@ pub(crate) struct Cost {
     pub(crate) tiers: Key<Vec<Spanned<Tier>>>,
     pub(crate) round_up_to: Key<String>,
     pub(crate) count: Key<String>,
+    pub(crate) header_overhead: Key<bool>,
     pub(crate) reset_day: Key<i64>,
     pub(crate) compare: Vec<Spanned<Compare>>,
 }
@@ -223,6 +225,7 @@ pub(crate) struct Budget {
     pub(crate) degrade_at: Key<f64>,
     pub(crate) degraded_bitrate: Key<String>,
     pub(crate) on_exhausted: Key<String>,
+    pub(crate) webhook: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -299,6 +299,8 @@ pub struct Metrics {
     pub relay_listen: Option<SocketAddr>,
     /// Signaling's; off when absent.
     pub signaling_listen: Option<SocketAddr>,
+    /// How often the relay tries itself; never when absent.
+    pub selftest: Option<Duration>,
     /// Leading parts of subjects that are counted apart, sorted.
     pub tenants: Vec<String>,
 }
@@ -323,6 +325,8 @@ pub struct Cost {
     pub price: Option<Price>,
     /// What is on a bill.
     pub count: Count,
+    /// Whether the headers of IP and of the transport are on it as well.
+    pub header_overhead: bool,
     /// The day of the month that a billing period begins on, or the last one of a shorter month.
     pub reset_day: u8,
     /// Others whose price the same traffic is held against.
@@ -394,6 +398,8 @@ pub struct Budget {
     pub degraded_bitrate: u64,
     /// Whether live allocations end when all is spent; new ones are refused in any case.
     pub cut: bool,
+    /// Where each change of its step is told, by HTTP; the URL may hold a token.
+    pub webhook: Option<Secret>,
 }
 
 /// The end of a budget.

@@ -27,16 +27,18 @@ use crate::{
     io::{open_group, open_relay_socket, open_tcp_group},
     ledger::Ledger,
     lock::StateLock,
-    logins::Logins,
+    logins::{Logins, OwnLogin},
     metrics::{self, host::Devices},
     reload::LastReload,
     revocations::Revocations,
     ring,
+    self_test::SelfTest,
     shard::{Listeners, Node, Shard, Sockets},
     shared::{Limits, MAX_SHARDS, Shared},
     snapshot::Board,
     tls::Tls,
     view::{VERSION, View},
+    webhook::{self, Webhook},
     worker::Worker,
 };
 
@@ -65,6 +67,7 @@ pub struct Relay {
     pub(crate) metrics: Option<TcpListener>,
     pub(crate) reception: Option<Reception>,
     pub(crate) drain_timeout: Duration,
+    pub(crate) webhook: Option<Webhook>,
     _admin_path: AdminPath,
     _lock: StateLock,
 }
@@ -93,24 +96,29 @@ impl Relay {
         host::warn_of_shared_ports(config.relay.port_range);
 
         let clock = Clock::start();
+        let system = |what| move |source| StartError::System { what, source };
+        let self_test =
+            self_test(config, [&udp, &tcp, &secure], clock).map_err(system("there is no randomness"))?;
         let node = Node {
             clock,
             failures: Arc::default(),
             revocations: Arc::new(Revocations::load(&config.node.state_dir, clock.now().unix)),
             shared: Arc::new(Shared::new(limits(config))),
             board: Arc::new(Board::new(shards)),
-            budget: Arc::new(Budget::new(&config.budget, Prices::new(&config.cost))),
+            budget: Arc::new(Budget::new(&config.node.name, &config.budget, Prices::new(&config.cost))),
             tls,
             front_door,
+            self_test,
         };
-        let system = |what| move |source| StartError::System { what, source };
-        let core = core_config(config, &udp).map_err(system("the host's addresses cannot be read"))?;
+        let core = core_config(config, node.self_test.as_deref(), &udp)
+            .map_err(system("the host's addresses cannot be read"))?;
         let nonce_key = random().map_err(system("there is no randomness"))?;
         let opened: io::Result<Vec<_>> = listeners.into_iter().map(Sockets::open).collect();
         let opened = opened.map_err(system("a shard cannot wait on its sockets"))?;
         let handles: Vec<_> = opened.iter().map(|(_, handle)| handle.clone()).collect();
         let doorbells: Vec<_> = handles.iter().map(|handle| handle.doorbell()).collect();
-        let ledger = Ledger::start(config, clock, Arc::clone(&node.budget))?;
+        let (told, webhook) = config.budget.webhook.as_ref().map(webhook::new).unzip();
+        let ledger = Ledger::start(config, clock, Arc::clone(&node.budget), told)?;
         let any_shard_ended = CancellationToken::new();
         let mut workers = Vec::new();
         for (id, ((sockets, _), rings)) in opened.into_iter().zip(ring::connect(&doorbells)).enumerate() {
@@ -151,6 +159,7 @@ impl Relay {
             metrics,
             reception,
             drain_timeout: config.relay.drain_timeout,
+            webhook,
             _admin_path: admin_path,
             _lock: lock,
         })
@@ -191,6 +200,18 @@ fn open_streams(
         shards.iter_mut().zip(sockets).for_each(|(shard, socket)| shard.streams.push((socket, transport)));
     }
     Ok(bound)
+}
+
+/// Where somebody may read what comes of it.
+fn self_test(
+    config: &Config,
+    listeners: [&[SocketAddr]; 3],
+    clock: Clock,
+) -> io::Result<Option<Arc<SelfTest>>> {
+    let Some(every) = config.metrics.selftest.filter(|_| config.metrics.relay_listen.is_some()) else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(SelfTest::new(config, every, OwnLogin::new()?, listeners, clock))))
 }
 
 fn front_door(config: &Config) -> Option<(FrontDoor, Reception)> {
@@ -264,13 +285,19 @@ fn relayed(config: &Config) -> ByFamily<Option<RelayAddress>> {
     })
 }
 
-fn core_config(config: &Config, listeners: &[SocketAddr]) -> io::Result<turnpike_proto::Config> {
+fn core_config(
+    config: &Config,
+    self_test: Option<&SelfTest>,
+    listeners: &[SocketAddr],
+) -> io::Result<turnpike_proto::Config> {
     let (auth, relay) = (&config.auth, &config.relay);
-    let Logins { secrets, static_users } = Logins::of(auth);
+    let own = self_test.map(|self_test| &self_test.login);
+    let Logins { secrets, static_users } = Logins::of(auth, own);
     Ok(turnpike_proto::Config {
         realm: auth.realm.clone(),
         secrets,
         static_users,
+        self_test: own.map(|own| own.name.clone()),
         strict_expiry: auth.strict_expiry,
         families: ByFamily::from_fn(|family| relayed(config)[family].is_some()),
         own: host::own_addresses(relay.relay_ipv4.into_iter().chain(relay.relay_ipv6), listeners)?,

@@ -1,21 +1,27 @@
 //! The budget of the billing period: how far it is spent, and what holds because of it.
 //!
 //! It is worked out anew from the ledger's totals whenever they change, and those outlive a restart: there is no second
-//! truth that could contradict them.
+//! truth that could contradict them. The ledger writes them down before a new step holds, so that a crash does not take it
+//! back.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use turnpike_config::{Budget as Config, BudgetLimit};
 use turnpike_relay_api::{
     admin::Traffic,
-    cost::{Budget as Report, Cost, Spent, Step},
+    cost::{Budget as Report, Cost, Spent, Step, StepChange},
 };
 
-use crate::{cost::Prices, ledger::Reading};
+use crate::{
+    cost::Prices,
+    ledger::{Reading, day_name},
+};
 
 /// Read by every shard, written by the ledger's thread.
 #[derive(Debug)]
 pub(crate) struct Budget {
+    /// The name of this one.
+    node: String,
     config: Config,
     prices: Prices,
     step: AtomicU8,
@@ -24,8 +30,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(crate) fn new(config: &Config, prices: Prices) -> Self {
-        Self { config: config.clone(), prices, step: AtomicU8::new(0), ratio: AtomicU64::new(0) }
+    pub(crate) fn new(node: &str, config: &Config, prices: Prices) -> Self {
+        let (step, ratio) = (AtomicU8::new(0), AtomicU64::new(0));
+        Self { node: node.to_owned(), config: config.clone(), prices, step, ratio }
     }
 
     /// What holds now.
@@ -45,7 +52,7 @@ impl Budget {
 
     /// What of this traffic is on the bill.
     pub(crate) fn billed(&self, traffic: &Traffic) -> u64 {
-        self.prices.count().bytes(traffic)
+        self.prices.billing().bytes(traffic)
     }
 
     /// Absent without a budget.
@@ -54,18 +61,21 @@ impl Budget {
         Some(Spent { step: self.step(), ratio: f64::from_bits(self.ratio.load(Ordering::Relaxed)) })
     }
 
-    /// The ledger's totals have changed.
-    pub(crate) fn look_at(&self, reading: &Reading) {
-        let Some(limit) = self.config.limit else { return };
-        let ratio = match limit {
-            BudgetLimit::Bytes(bytes) => self.prices.count().bytes(&reading.period) as f64 / bytes as f64,
+    /// What follows from these totals; absent without a budget.
+    pub(crate) fn at(&self, reading: &Reading) -> Option<Spent> {
+        let ratio = match self.config.limit? {
+            BudgetLimit::Bytes(bytes) => self.prices.billing().bytes(&reading.period) as f64 / bytes as f64,
             BudgetLimit::Money(money) => self.prices.until_now(reading).unwrap_or(0.0) / money,
         };
-        let step = self.step_at(ratio);
-        self.ratio.store(ratio.to_bits(), Ordering::Relaxed);
-        let before = self.step.swap(step as u8, Ordering::Relaxed);
-        if before != step as u8 {
-            self.tell(step, ratio);
+        Some(Spent { step: self.step_at(ratio), ratio })
+    }
+
+    /// From now on this holds.
+    pub(crate) fn enter(&self, spent: Spent) {
+        self.ratio.store(spent.ratio.to_bits(), Ordering::Relaxed);
+        let before = self.step.swap(spent.step as u8, Ordering::Relaxed);
+        if before != spent.step as u8 {
+            self.tell(spent.step, spent.ratio);
         }
     }
 
@@ -105,13 +115,51 @@ impl Budget {
         }
     }
 
-    /// For the operator.
-    pub(crate) fn report(&self, cost: Cost) -> Report {
-        let (limit_bytes, limit_money) = match self.config.limit {
+    /// What the webhook is told.
+    pub(crate) fn change(&self, before: Step, spent: Spent, reading: &Reading) -> StepChange {
+        let Spent { step, ratio } = spent;
+        let holds = match step {
+            Step::Ok => "all is in order",
+            Step::Warn => "nothing is slower yet",
+            Step::Degrade => "every allocation is slowed down",
+            Step::Stop if self.config.cut => "no credentials, no new allocations, and live ones end",
+            Step::Stop => "no credentials and no new allocations; live ones go on",
+        };
+        let spent_percent = (ratio * 100.0).floor();
+        let (limit_bytes, limit_money) = self.limits();
+        let period_end = day_name(reading.period_end);
+        StepChange {
+            text: format!(
+                "{}: {spent_percent:.0} % of the TURN budget until {period_end} is spent ({}): {holds}",
+                self.node,
+                step.name()
+            ),
+            node: self.node.clone(),
+            step,
+            before,
+            ratio,
+            billed_bytes: self.billed(&reading.period),
+            limit_bytes,
+            limit_money,
+            currency: limit_money.and_then(|_| self.prices.currency()).map(str::to_owned),
+            period_start: day_name(reading.period_start),
+            period_end,
+            at: reading.at,
+        }
+    }
+
+    /// In bytes, or in money.
+    fn limits(&self) -> (Option<u64>, Option<f64>) {
+        match self.config.limit {
             None => (None, None),
             Some(BudgetLimit::Bytes(bytes)) => (Some(bytes), None),
             Some(BudgetLimit::Money(money)) => (None, Some(money)),
-        };
+        }
+    }
+
+    /// For the operator.
+    pub(crate) fn report(&self, cost: Cost) -> Report {
+        let (limit_bytes, limit_money) = self.limits();
         Report {
             spent: self.spent(),
             limit_bytes,

@@ -4,7 +4,7 @@ use turnpike_config as config;
 use turnpike_relay_api::{
     admin::{Flow, Traffic},
     cost::{Compared, Cost, Day, Priced},
-    usage::{BytePrice, Count},
+    usage::{Billing, BytePrice, Count},
 };
 
 use crate::ledger::{DAY, Reading, day_name, day_of};
@@ -26,8 +26,17 @@ impl Prices {
     }
 
     /// Which bytes are on the bill here.
-    pub(crate) fn count(&self) -> Count {
-        count(self.config.count)
+    pub(crate) fn billing(&self) -> Billing {
+        self.billing_by(self.config.count)
+    }
+
+    fn billing_by(&self, by: config::Count) -> Billing {
+        Billing { count: count(by), headers: self.config.header_overhead }
+    }
+
+    /// Absent without a price.
+    pub(crate) fn currency(&self) -> Option<&str> {
+        self.config.price.as_ref().map(|price| price.currency.as_str())
     }
 
     /// The names of those that are compared with.
@@ -38,7 +47,7 @@ impl Prices {
     /// What the period has cost until now; absent without a price.
     pub(crate) fn until_now(&self, reading: &Reading) -> Option<f64> {
         let price = self.config.price.as_ref()?;
-        Some(price.base + of(price, self.count().bytes(&reading.period)))
+        Some(price.base + of(price, self.billing().bytes(&reading.period)))
     }
 
     /// The whole account.
@@ -48,10 +57,10 @@ impl Prices {
         let (rate, low_confidence) = rate(reading);
         let projected = after(&reading.period, &rate, left);
         let (billed, projected_billed) =
-            (self.count().bytes(&reading.period), self.count().bytes(&projected));
+            (self.billing().bytes(&reading.period), self.billing().bytes(&projected));
         let price = self.config.price.as_ref().map(|price| priced(price, billed, projected_billed));
         let compare = |vendor: &config::Compare| {
-            let there = count(vendor.count);
+            let there = self.billing_by(vendor.count);
             let cost = |traffic: &Traffic| {
                 (vendor.price.base + of(&vendor.price, there.bytes(traffic))) * vendor.rate
             };
@@ -65,7 +74,7 @@ impl Prices {
             }
         };
         let day = |(day, traffic): &(i64, Traffic)| {
-            let billed_bytes = self.count().bytes(traffic);
+            let billed_bytes = self.billing().bytes(traffic);
             let cost = price.as_ref().map(|price| price.byte.blended * billed_bytes as f64);
             Day { day: day_name(*day), billed_bytes, cost }
         };

@@ -7,10 +7,10 @@ use crate::{
     metrics::distribution::{Bounds, Distribution},
 };
 
-/// Seconds: a check of connectivity, a short call, a long one, a day of a bot.
-static DURATIONS: Bounds = [1.0, 5.0, 15.0, 60.0, 180.0, 600.0, 1_800.0, 3_600.0, 7_200.0, 21_600.0];
+/// Seconds: a check of connectivity, a glance, a short call, a long one, an evening.
+static DURATIONS: Bounds = [10.0, 60.0, 300.0, 1_800.0, 7_200.0];
 /// Bytes.
-static BILLED: Bounds = [1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 3e8, 1e9, 1e10, 1e11];
+static BILLED: Bounds = [1e4, 1e6, 1e7, 1e8, 1e9];
 
 /// Allocations that have ended since the start.
 #[derive(Debug, Clone)]

@@ -44,7 +44,7 @@ pub(crate) use self::{
     published::{Published, Reading, Status},
     query::Unreadable,
 };
-use crate::{StartError, budget::Budget, clock::Clock, cost::Prices, shard::PUBLISH_EVERY};
+use crate::{StartError, budget::Budget, clock::Clock, cost::Prices, shard::PUBLISH_EVERY, webhook::Told};
 
 /// Batches of one shard that may wait.
 const BATCHES_OF_A_SHARD: usize = 4;
@@ -79,7 +79,12 @@ impl Ledger {
     ///
     /// # Errors
     /// [`StartError::System`] when there is no thread.
-    pub(crate) fn start(config: &Config, clock: Clock, budget: Arc<Budget>) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        config: &Config,
+        clock: Clock,
+        budget: Arc<Budget>,
+        webhook: Option<Told>,
+    ) -> Result<Self, StartError> {
         let state_dir = &config.node.state_dir;
         let labels = Labels::new(&config.usage, &config.metrics.tenants, state_dir);
         let file = state_dir.join("usage.db");
@@ -93,8 +98,9 @@ impl Ledger {
             interim: config.usage.interim.saturating_sub(PUBLISH_EVERY),
             retention_days: config.usage.retention_days,
             reset_day: config.cost.reset_day,
-            count: prices.count(),
+            billing: prices.billing(),
             budget,
+            webhook,
             labels: labels.clone(),
         };
         let keeper = Keeper::open(settings, clock, Arc::clone(&published));
@@ -114,8 +120,8 @@ impl Ledger {
     /// [`Unreadable`] when the database cannot be read.
     pub(crate) async fn usage(&self, query: UsageQuery) -> Result<Export, Unreadable> {
         self.tell(Message::Write).await;
-        let (file, labels, count) = (self.file.clone(), self.labels.clone(), self.prices.count());
-        let read = move || query::read(&Database::open_to_read(&file)?, &query, &labels, count);
+        let (file, labels, billing) = (self.file.clone(), self.labels.clone(), self.prices.billing());
+        let read = move || query::read(&Database::open_to_read(&file)?, &query, &labels, billing);
         let mut usage = tokio::task::spawn_blocking(read).await.map_err(|_| Unreadable::Failed)??;
         usage.price = self.cost().price.map(|price| price.byte);
         Ok(Export::new(usage, self.node.clone()))

@@ -24,12 +24,15 @@ mod reload;
 mod remote;
 mod revocations;
 mod ring;
+mod self_test;
 mod serve;
+mod setups;
 mod shard;
 mod shared;
 mod snapshot;
 mod tls;
 mod view;
+mod webhook;
 mod worker;
 
 pub use bind::{Listening, Relay, is_skipped};

@@ -18,7 +18,8 @@ impl Remote {
 
     /// Lets in from now on whom these let in. Allocations live on. Blocks while a shard has no room for commands.
     pub fn set_logins(&self, auth: &Auth) {
-        let logins = Arc::new(Logins::of(auth));
+        let own = self.0.node.self_test.as_ref().map(|self_test| &self_test.login);
+        let logins = Arc::new(Logins::of(auth, own));
         self.0.shards.iter().for_each(|shard| shard.insist(Command::Logins(Arc::clone(&logins))));
     }
 

@@ -1,6 +1,10 @@
 //! Running what was bound, and ending it: by a drain or at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -47,9 +51,16 @@ impl Relay {
                 Ok(())
             });
         }
+        if let Some(webhook) = self.webhook {
+            http.spawn(async move {
+                webhook.serve().await;
+                Ok(())
+            });
+        }
         for worker in &self.workers {
             worker.start();
         }
+        let _tries = try_itself(&self.view);
         let cause = tokio::select! {
             cause = until_end(&self.view, self.drain_timeout, &drain, &stop) => cause,
             () = self.any_shard_ended.cancelled() => Cause::Shutdown,
@@ -70,6 +81,24 @@ impl Relay {
         }
         summary
     }
+}
+
+/// The end of the thread in which a node tries itself, when dropped.
+struct Tries {
+    _end: mpsc::Sender<()>,
+}
+
+/// A try that goes on when the process ends is let go with it.
+fn try_itself(view: &Arc<View>) -> Tries {
+    let (sender, end) = mpsc::channel();
+    if let Some(self_test) = view.node.self_test.clone() {
+        let view = Arc::clone(view);
+        let run = move || self_test.run(|| view.is_draining(), &end);
+        if let Err(error) = thread::Builder::new().name("selftest".to_owned()).spawn(run) {
+            tracing::warn!(code = "selftest_off", %error, "there is no thread for the relay to try itself");
+        }
+    }
+    Tries { _end: sender }
 }
 
 /// Waits until there is no allocation and nobody at the front door: signaling ends its sockets when it has drained.

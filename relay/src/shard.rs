@@ -23,7 +23,9 @@ use std::{
 
 use socket2::Socket;
 use tokio::sync::oneshot;
-use turnpike_proto::{AllocationKey, ByFamily, Cause, DropReason, Family, Now, Server, Transport};
+use turnpike_proto::{
+    AllocationKey, ByFamily, Cause, DropReason, Family, Label, Now, Server, Tally, Transport,
+};
 use turnpike_relay_api::{
     admin::{Session, Traffic},
     cost::Step,
@@ -46,6 +48,8 @@ use crate::{
     logins::Logins,
     revocations::Revocations,
     ring::Rings,
+    self_test::SelfTest,
+    setups::Setups,
     shared::{RelaySockets, Shared},
     snapshot::{Board, ByClient, Snapshot},
     tls::Tls,
@@ -58,6 +62,30 @@ const COMMANDS: usize = 64;
 
 /// Messages in hand before the next socket is read: one gives up to some thousand.
 const IN_HAND: usize = 2_048;
+
+/// What the kernel was asked for and failed to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SocketCall {
+    Receive,
+    Send,
+    Accept,
+}
+
+impl Label for SocketCall {
+    const ALL: &'static [Self] = &[Self::Receive, Self::Send, Self::Accept];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Send => "send",
+            Self::Accept => "accept",
+        }
+    }
+}
 
 /// What a shard is told from outside.
 pub(crate) enum Command {
@@ -168,6 +196,8 @@ pub(crate) struct Node {
     pub(crate) tls: Option<Arc<Tls>>,
     /// Where HTTPS goes; absent where TLS is off.
     pub(crate) front_door: Option<FrontDoor>,
+    /// Absent where it is off.
+    pub(crate) self_test: Option<Arc<SelfTest>>,
 }
 
 /// What became of a shard's allocations.
@@ -209,6 +239,9 @@ pub(crate) struct Shard {
     /// Traffic of released allocations.
     ended: ByClient<Traffic>,
     ended_counts: EndedCounts,
+    /// How long it took to make allocations.
+    setups: Setups,
+    socket_errors: Tally<SocketCall>,
     /// Where what flowed is kept.
     feed: Feed,
     /// The step of the budget that holds here.
@@ -262,6 +295,8 @@ impl Shard {
             too_long: Vec::new(),
             ended: ByClient::default(),
             ended_counts: EndedCounts::default(),
+            setups: Setups::default(),
+            socket_errors: Tally::default(),
             feed,
             budget_step: Step::Ok,
             now,
@@ -393,8 +428,20 @@ impl Shard {
     }
 
     fn send(&mut self, side: Side) {
-        let Self { outbox, batch, inbox, listeners, relays, streams, epoll, server, too_long, now, .. } =
-            self;
+        let Self {
+            outbox,
+            batch,
+            inbox,
+            listeners,
+            relays,
+            streams,
+            epoll,
+            server,
+            too_long,
+            socket_errors,
+            now,
+            ..
+        } = self;
         outbox.send(side, inbox, |exit, group| {
             let (socket, is_ipv4) = match exit {
                 Exit::Listener(place) => (listeners[place].socket.as_fd(), false),
@@ -435,7 +482,10 @@ impl Shard {
                                     too_long.push((allocation, datagram.to));
                                 }
                             }
-                            (Err(Refused::Failed), _) => server.dropped(DropReason::SendFailed),
+                            (Err(Refused::Failed), _) => {
+                                socket_errors.count(SocketCall::Send);
+                                server.dropped(DropReason::SendFailed);
+                            }
                         }
                     },
                 );
@@ -470,6 +520,8 @@ impl Shard {
             together_out: self.batch.together,
             refused_runs: self.batch.refused_runs,
             ended: self.ended_counts.clone(),
+            setups: self.setups,
+            socket_errors: self.socket_errors.clone(),
             ..Snapshot::take(&self.server, &self.ended, self.now.mono)
         };
         self.node.board.publish(self.id, snapshot);

@@ -8,7 +8,12 @@ use std::{
 use turnpike_proto::{ByFamily, Counters, Family, Label as _, Server, Tally, Transport};
 use turnpike_relay_api::admin::Traffic;
 
-use crate::{ended::EndedCounts, io::Together, shard::Handshake};
+use crate::{
+    ended::EndedCounts,
+    io::Together,
+    setups::Setups,
+    shard::{Handshake, SocketCall},
+};
 
 /// One value for each transport of clients and each family, of a leg's addresses where there are two legs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,6 +66,9 @@ pub(crate) struct Snapshot {
     /// Buffers of several datagrams that the kernel did not take.
     pub(crate) refused_runs: u64,
     pub(crate) ended: EndedCounts,
+    pub(crate) setups: Setups,
+    /// Errors of the kernel.
+    pub(crate) socket_errors: Tally<SocketCall>,
 }
 
 impl Snapshot {
@@ -101,6 +109,8 @@ impl Snapshot {
         self.together_out.add(&other.together_out);
         self.refused_runs += other.refused_runs;
         self.ended.add(&other.ended);
+        self.setups.add(&other.setups);
+        self.socket_errors.add(&other.socket_errors);
     }
 }
 

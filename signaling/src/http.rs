@@ -33,7 +33,7 @@ use crate::{
     hub::Hub,
     ice::{IceSource, RelayUp},
     limit::{Connections, MintLimit},
-    metrics::Metrics,
+    metrics::{Metrics, PAGE},
 };
 
 /// JSON bodies are small.
@@ -125,7 +125,7 @@ async fn measure(State(context): State<Arc<Context>>, request: Request, next: Ne
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let response = next.run(request).await;
-    let route = route.as_ref().map_or("page", MatchedPath::as_str);
+    let route = route.as_ref().map_or(PAGE, MatchedPath::as_str);
     context.metrics.answered(
         route,
         method.as_str(),

@@ -22,7 +22,7 @@ use rand::Rng as _;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use turnpike_config::Config;
-use turnpike_matching::{Event, Id, Left, Matching, Role, Rules};
+use turnpike_matching::{Event, Id, Left, Matching, Mode, Role, Rules};
 
 pub(crate) use self::across::Stores;
 use self::{
@@ -551,7 +551,10 @@ impl Hub {
     }
 
     fn gauge(&self, state: &State) {
-        self.metrics.queue_waiting.set(state.matching.waiting() as i64);
+        for mode in Mode::ALL {
+            let waiting = state.matching.waiting_for(mode) as i64;
+            self.metrics.queue_waiting.with_label_values(&[mode.name()]).set(waiting);
+        }
         self.metrics.pairs.set(state.matching.pairs().0 as i64);
     }
 

@@ -17,32 +17,45 @@ use crate::{
     internal_socket::NoHeader,
 };
 
-/// The routes that are counted apart, with the methods that they serve; anything else is the page's.
-pub(crate) const ROUTES: &[(&str, &[&str])] = &[
+/// The routes that are counted apart, with the methods that they serve. Each costs three series of the few hundred that a node
+/// may have, so that only those are here whose figures somebody needs.
+const APART: &[(&str, &[&str])] = &[
     ("/v1/ice", &["GET", "POST"]),
     ("/v1/ice/{credential_id}", &["DELETE"]),
     ("/v1/subjects/{subject}/credentials", &["DELETE"]),
     ("/turn", &["GET"]),
-    ("/openapi.json", &["GET"]),
-    ("/healthz", &["GET"]),
-    ("/readyz", &["GET"]),
-    PAGE,
+    (PAGE, &["GET"]),
 ];
-const PAGE: (&str, &[&str]) = ("page", &["GET"]);
-/// Any other method, a preflight among them.
-const OTHER: &str = "other";
+/// Where there is no route.
+pub(crate) const PAGE: &str = "page";
+/// The other routes, and any other method, a preflight among them.
+const OTHER: (&str, &str) = ("other", "other");
+/// Routes whose time to answer is told apart: one that mints, and the page.
+const TIMED: &[&str] = &["/v1/ice", PAGE, OTHER.0];
 const CODES: &[&str] = &["2xx", "4xx", "5xx"];
 /// The page's own: what the browser has already.
 const NOT_MODIFIED: &str = "3xx";
 const PATHS: &[&str] = &["direct", "relay_one_side", "relay_both", "failed", "unknown"];
 const DIALECTS: &[&str] = &["pair", "refresh", "rest", "anonymous", "draft"];
-const RESULTS: &[&str] = &["minted", "unavailable", "refused"];
-const REVOKED_FOR: &[&str] = &["pair", "rest"];
-const REVOKED: &[&str] = &["revoked", "retried", "expired", "refused", "dropped"];
+const RESULTS: &[&str] = &["minted", "unavailable"];
+/// They can be refused: those of a pair go with it.
+const REFUSED: &[[&str; 2]] = &[["rest", "refused"], ["anonymous", "refused"], ["draft", "refused"]];
+const REVOKED: &[[&str; 2]] = &[
+    ["pair", "revoked"],
+    ["pair", "retried"],
+    ["pair", "expired"],
+    ["pair", "refused"],
+    ["pair", "dropped"],
+    ["rest", "revoked"],
+    ["rest", "refused"],
+];
 const RESUMES: &[&str] = &["resumed", "unknown", "gap"];
 const SIGNALS: &[&str] = &["description", "candidates", "end", "chat"];
-const DROPS: &[&str] = &["hidden", "slow_client"];
-const OUTCOMES: &[&str] = &["found", "left", "lost"];
+const SLOW: &[&str] = &["slow_client"];
+/// A hidden address leaves nothing of them.
+const HIDDEN: &[[&str; 2]] = &[["candidates", "hidden"]];
+const OUTCOMES: &[&str] = &["found", "left"];
+const MODES: &[&str] = &["video", "text"];
 /// What can fail on the way to Redis.
 const REDIS: &[&str] = &["connect", "command", "read"];
 const SCOPES: &[&str] = &["local", "across"];
@@ -56,7 +69,7 @@ pub(crate) struct Metrics {
     pub(crate) sockets: IntGaugeVec,
     pub(crate) socket_events: IntCounterVec,
     pub(crate) socket_event_errors: IntCounterVec,
-    pub(crate) queue_waiting: IntGauge,
+    pub(crate) queue_waiting: IntGaugeVec,
     pub(crate) queue_wait: HistogramVec,
     pub(crate) pairs: IntGauge,
     pub(crate) pairs_created: IntCounterVec,
@@ -84,9 +97,9 @@ impl Metrics {
         let errors: Vec<String> = ErrorCode::ALL.iter().map(ToString::to_string).collect();
         let errors: Vec<&str> = errors.iter().map(String::as_str).collect();
         let reasons: Vec<&str> = EndReason::ALL.iter().map(|reason| reason.name()).collect();
-        let waits = vec![0.1, 0.5, 1.0, 2.0, 5.0, 8.0, 15.0, 30.0, 60.0, 180.0];
-        let durations = vec![5.0, 15.0, 30.0, 60.0, 180.0, 600.0, 1800.0, 3600.0, 7200.0];
-        let seconds = vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0];
+        let waits = vec![1.0, 5.0, 15.0, 30.0, 120.0];
+        let durations = vec![10.0, 60.0, 300.0, 1800.0, 7200.0];
+        let seconds = vec![0.005, 0.05, 0.5];
 
         let socket_events =
             make.counters("socket_events_total", "Socket.IO events.", &["event", "direction"]);
@@ -98,6 +111,25 @@ impl Metrics {
         }
         let sockets = make.gauges("sockets", "Open sockets.", &["transport"]);
         ["websocket", "polling"].iter().for_each(|transport| sockets.with_label_values(&[transport]).set(0));
+        let queue_waiting = make.gauges(
+            "queue_waiting",
+            "Sessions that wait for a partner, by what they came for.",
+            &["mode"],
+        );
+        MODES.iter().for_each(|mode| queue_waiting.with_label_values(&[mode]).set(0));
+        let credentials_minted = make.zeroed(
+            "credentials_minted_total",
+            "TURN credentials asked for.",
+            &[("dialect", DIALECTS), ("result", RESULTS)],
+        );
+        REFUSED.iter().for_each(|values| credentials_minted.with_label_values(values).reset());
+        let messages_dropped = make.zeroed(
+            "messages_dropped_total",
+            "Signals and lines of chat not passed on: with a hidden address there was nothing left, or a client read too slowly \
+             and was cut off.",
+            &[("kind", SIGNALS), ("reason", SLOW)],
+        );
+        HIDDEN.iter().for_each(|values| messages_dropped.with_label_values(values).reset());
         let revision = option_env!("TURNPIKE_REVISION").unwrap_or("unknown");
         make.gauges("build_info", "What runs; always 1.", &["version", "revision", "component"])
             .with_label_values(&[env!("CARGO_PKG_VERSION"), revision, "signaling"])
@@ -111,10 +143,10 @@ impl Metrics {
                 "Events and connections that were refused.",
                 &[("reason", &errors)],
             ),
-            queue_waiting: make.gauge("queue_waiting", "Sessions that wait for a partner."),
+            queue_waiting,
             queue_wait: make.histograms(
                 "queue_wait_seconds",
-                "Time from the first join to an offer, or to the end of the wait.",
+                "Time from the first join to an offer, or to the end of the wait: by leaving, or by a lost socket.",
                 "outcome",
                 OUTCOMES,
                 waits,
@@ -132,36 +164,31 @@ impl Metrics {
                 "Ended pairs by how their media travelled, as the clients said.",
                 &[("path", PATHS)],
             ),
-            credentials_minted: make.zeroed(
-                "credentials_minted_total",
-                "TURN credentials asked for.",
-                &[("dialect", DIALECTS), ("result", RESULTS)],
-            ),
-            credentials_revoked: make.zeroed(
+            credentials_minted,
+            credentials_revoked: make.listed(
                 "credentials_revoked_total",
                 "Ended pairs, and credentials that were revoked over REST, that the relay was told of: done; it did not answer and is told again; it did not until \
                  the credentials had expired; it refused; or too many waited.",
-                &[("dialect", REVOKED_FOR), ("result", REVOKED)],
+                ["dialect", "result"],
+                REVOKED,
             ),
             messages_relayed: make.zeroed("messages_relayed_total", "Signals and lines of chat passed on.", &[("kind", SIGNALS)]),
-            messages_dropped: make.zeroed(
-                "messages_dropped_total",
-                "Signals and lines of chat not passed on: with a hidden address there was nothing left, or a client read too slowly and \
-                 was cut off.",
-                &[("kind", SIGNALS), ("reason", DROPS)],
-            ),
+            messages_dropped,
             resumes: make.zeroed(
                 "resumes_total",
                 "Sockets that named a session to go on with: done; it is not known, or no longer; or more was missed \
                  than is kept.",
                 &[("result", RESUMES)],
             ),
-            http_requests: make.requests("http_requests_total", "HTTP requests."),
+            http_requests: make.requests(
+                "http_requests_total",
+                "HTTP requests; other is every route and method but those told apart.",
+            ),
             http_request_seconds: make.histograms(
                 "http_request_seconds",
-                "Time to answer an HTTP request.",
+                "Time to answer an HTTP request; other is every route but those told apart.",
                 "route",
-                &ROUTES.iter().map(|(route, _)| *route).collect::<Vec<_>>(),
+                TIMED,
                 seconds,
             ),
             internal_refused: make.zeroed(
@@ -223,18 +250,19 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, route: &str, method: &str, status: u16, took: Duration) {
-        let (route, methods) = ROUTES.iter().find(|(known, _)| *known == route).unwrap_or(&PAGE);
         // A HEAD is a GET without its body (RFC 9110 §9.3.2).
         let method = if method == "HEAD" { "GET" } else { method };
-        let method = methods.iter().find(|known| **known == method).unwrap_or(&OTHER);
+        let is_apart = |(known, methods): &&(&str, &[&str])| *known == route && methods.contains(&method);
+        let (route, method) = if APART.iter().any(|own| is_apart(&own)) { (route, method) } else { OTHER };
         let code = match status {
-            300..400 if *route == PAGE.0 => NOT_MODIFIED,
+            300..400 if route == PAGE => NOT_MODIFIED,
             ..400 => "2xx",
             400..500 => "4xx",
             _ => "5xx",
         };
         self.http_requests.with_label_values(&[route, method, code]).inc();
-        self.http_request_seconds.with_label_values(&[route]).observe(took.as_secs_f64());
+        let timed = if TIMED.contains(&route) { route } else { OTHER.0 };
+        self.http_request_seconds.with_label_values(&[timed]).observe(took.as_secs_f64());
     }
 }
 
@@ -262,17 +290,24 @@ impl Maker {
         counters
     }
 
+    /// Of combinations that are listed one by one.
+    fn listed(&self, name: &str, help: &str, labels: [&str; 2], all: &[[&str; 2]]) -> IntCounterVec {
+        let counters = self.counters(name, help, &labels);
+        all.iter().for_each(|values| counters.with_label_values(values).reset());
+        counters
+    }
+
     /// By the methods that each route serves.
     fn requests(&self, name: &str, help: &str) -> IntCounterVec {
         let counters = self.counters(name, help, &["route", "method", "code"]);
-        for (route, methods) in ROUTES {
-            for method in methods.iter().chain([&OTHER]) {
-                let own = [NOT_MODIFIED].into_iter().filter(|_| *route == PAGE.0);
-                for code in CODES.iter().copied().chain(own) {
-                    counters.with_label_values(&[route, method, code]).reset();
-                }
+        let served =
+            APART.iter().flat_map(|(route, methods)| methods.iter().map(move |method| (*route, *method)));
+        for (route, method) in served.chain([OTHER]) {
+            for code in CODES {
+                counters.with_label_values(&[route, method, code]).reset();
             }
         }
+        counters.with_label_values(&[PAGE, "GET", NOT_MODIFIED]).reset();
         counters
     }
 

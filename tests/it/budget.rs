@@ -1,8 +1,10 @@
 //! The budget: a relay walks through its steps under real traffic, and keeps where it is over a restart.
 
 use std::{
-    net::{Ipv4Addr, UdpSocket},
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, TcpListener, UdpSocket},
     process::Command,
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -10,7 +12,7 @@ use std::{
 use serde_json::Value;
 use turnpike_relay_api::{
     admin::{STATUS, Status},
-    cost::{BUDGET, Budget, Step},
+    cost::{BUDGET, Budget, Step, StepChange},
 };
 use turnpike_turn_client::{Allocation, Credentials, Error, Writer, method};
 
@@ -79,6 +81,10 @@ fn step(site: &Site) -> Step {
 
 /// Sends until a step is reached that begins at a part of the budget, without going far beyond.
 fn until(site: &Site, sender: &mut Sender, wanted: Step, begins_at: f64) {
+    until_of(100 * MIB, site, sender, wanted, begins_at);
+}
+
+fn until_of(budget: u64, site: &Site, sender: &mut Sender, wanted: Step, begins_at: f64) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let before: Status = site.admin(STATUS);
@@ -87,7 +93,7 @@ fn until(site: &Site, sender: &mut Sender, wanted: Step, begins_at: f64) {
             return assert_eq!(spent.step, wanted);
         }
         assert!(Instant::now() < deadline, "still at {spent:?}");
-        let missing = (begins_at - spent.ratio) * (100 * MIB) as f64 / (PAYLOAD as f64 + 28.0);
+        let missing = (begins_at - spent.ratio) * budget as f64 / (PAYLOAD as f64 + 28.0);
         let arrived = sender.send((missing as usize).clamp(100, 20_000)) as u64;
         // What it counts is published once a second.
         let is_counted =
@@ -98,9 +104,65 @@ fn until(site: &Site, sender: &mut Sender, wanted: Step, begins_at: f64) {
     }
 }
 
+/// What a webhook is posted. It takes nothing at first.
+struct Hook {
+    url: String,
+    posts: Arc<Mutex<Vec<StepChange>>>,
+}
+
+impl Hook {
+    fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/hooks/a-token", listener.local_addr().unwrap());
+        let posts = Arc::<Mutex<Vec<StepChange>>>::default();
+        let kept = Arc::clone(&posts);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let (mut request, mut piece) = (Vec::new(), [0; 4_096]);
+                let change = loop {
+                    let length = stream.read(&mut piece).unwrap();
+                    request.extend_from_slice(&piece[..length]);
+                    let text = String::from_utf8_lossy(&request).into_owned();
+                    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+                    if let Ok(change) = serde_json::from_str(body) {
+                        break change;
+                    }
+                };
+                let mut kept = kept.lock().unwrap();
+                let status = if kept.is_empty() { 503 } else { 204 };
+                kept.push(change);
+                write!(stream, "HTTP/1.1 {status} x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                    .unwrap();
+            }
+        });
+        Self { url, posts }
+    }
+
+    fn until(&self, steps: &[(Step, Step)]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let posts = self.posts.lock().unwrap().clone();
+            let seen: Vec<_> = posts.iter().map(|post| (post.before, post.step)).collect();
+            if seen == steps {
+                return;
+            }
+            assert!(Instant::now() < deadline && seen.len() < steps.len(), "{posts:#?}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
 #[test]
 fn a_relay_of_100_mib_warns_degrades_stops_keeps_it_over_a_restart_and_goes_on_with_stun() {
     let site = site();
+    let hook = Hook::new();
+    let command = |site: &Site, service: &str, on_exhausted: &str| {
+        let mut command = command(site, service, on_exhausted);
+        command.env("TURNPIKE_BUDGET__WEBHOOK", &hook.url);
+        command
+    };
+    let restarted = |node: Node| node.restart_by(|site| command(site, "run", "refuse"));
     let run = command(&site, "run", "refuse");
     let mut node = site.start_by(run);
     let site = &node.site;
@@ -111,6 +173,10 @@ fn a_relay_of_100_mib_warns_degrades_stops_keeps_it_over_a_restart_and_goes_on_w
     until(site, &mut sender, Step::Warn, 0.80);
     assert_eq!(warned(&node, "budget_warn")["spent_percent"].as_f64().unwrap() as u64 / 10, 8);
     assert_eq!(sender.send(50), 50, "a warning slows nobody down");
+    hook.until(&[(Step::Ok, Step::Warn); 2]);
+    let told = hook.posts.lock().unwrap()[1].clone();
+    assert!(told.text.starts_with("node-1: 8") && told.text.contains("(warn)"), "{told:?}");
+    assert_eq!((told.limit_bytes, told.node.as_str()), (Some(100 * MIB), "node-1"));
     let before: Budget = site.admin(BUDGET);
     assert!(before.spent.unwrap().ratio >= 0.8, "{before:?}");
 
@@ -153,11 +219,52 @@ fn a_relay_of_100_mib_warns_degrades_stops_keeps_it_over_a_restart_and_goes_on_w
     assert!(matches!(refused, Err(Error::Refused { code: 508 })), "{:?}", refused.err());
     let answer = node.connect().ask(Writer::request(method::BINDING).bytes()).unwrap();
     assert!(answer.is_answer(), "STUN goes on");
+    let (ok, warn, degrade, stop) = (Step::Ok, Step::Warn, Step::Degrade, Step::Stop);
+    // The first was not taken, and a start tells what holds.
+    hook.until(&[(ok, warn), (ok, warn), (warn, warn), (warn, degrade), (degrade, stop), (stop, stop)]);
 }
 
-fn restarted(node: Node) -> Node {
-    let again = |site: &Site| command(site, "run", "refuse");
-    node.restart_by(again)
+#[test]
+fn a_step_that_holds_is_not_taken_back_by_a_kill_9() {
+    let site = site();
+    let start = |site: &Site| {
+        let mut relay = command(site, "relay", "refuse");
+        relay.env("TURNPIKE_BUDGET__PER_PERIOD", "10MiB").env("TURNPIKE_USAGE__INTERIM", "1m");
+        site.start_beside_by(relay)
+    };
+    let mut relay = start(&site);
+    for (wanted, begins_at) in [(Step::Warn, 0.80), (Step::Degrade, 0.95), (Step::Stop, 1.0)] {
+        let mut sender = Sender::new(&site);
+        until_of(10 * MIB, &site, &mut sender, wanted, begins_at);
+        relay.kill();
+        relay = start(&site);
+        assert_eq!(step(&site), wanted, "the ledger is written once a minute, and whenever a step changes");
+    }
+    let refused = site.allocate_as(credentials());
+    assert!(matches!(refused, Err(Error::Refused { code: 508 })), "{:?}", refused.err());
+}
+
+#[test]
+fn a_budget_of_money_counts_what_the_traffic_costs() {
+    let site = site();
+    let mut relay = command(&site, "relay", "refuse");
+    relay
+        .env("TURNPIKE_BUDGET__PER_PERIOD", "money:5")
+        .env("TURNPIKE_COST__BASE_PER_PERIOD", "4")
+        .env("TURNPIKE_COST__TIERS", "[{ per_gb = 1000.0 }]");
+    let node = site.start_by(relay);
+    assert_eq!(step(&node.site), Step::Warn, "4 of 5 are spent before anything flows");
+    let mut sender = Sender::new(&node.site);
+    let deadline = Instant::now() + PATIENCE;
+    while step(&node.site) < Step::Stop {
+        assert!(Instant::now() < deadline);
+        sender.send(100);
+    }
+    let spent: Budget = node.admin(BUDGET);
+    let (bytes, price) = (spent.cost.billed_bytes as f64, spent.cost.price.unwrap());
+    assert_eq!(spent.limit_money, Some(5.0));
+    assert!((price.traffic - bytes * 1e-6).abs() < 1e-3 && price.traffic >= 1.0, "{price:?} for {bytes}");
+    assert!(spent.spent.unwrap().ratio >= 1.0);
 }
 
 #[test]

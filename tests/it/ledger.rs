@@ -22,6 +22,7 @@ use turnpike_turn_client::{AllocateOptions, Allocation, Connection, Credentials,
 
 use crate::{
     capture::Capture,
+    grafana::Prometheus,
     http,
     node::{Node, SECRET, Service, Site, in_an_hour, turnpike},
 };
@@ -374,6 +375,45 @@ fn on_a_full_disk_the_relay_goes_on_counts_what_it_cannot_write_and_writes_it_la
     node.log.wait_for("the usage ledger is written again");
     let (sessions, usage) = settled(&node, 1);
     assert_eq!(usage.records[0].traffic, sessions[0].traffic, "nothing was lost after all");
+}
+
+#[test]
+fn on_a_disk_that_turns_read_only_the_relay_goes_on_and_an_alert_says_so() {
+    let mut site = Site::new(Ipv4Addr::LOCALHOST, "allow_peers = [\"127.0.0.1/32\"]");
+    let state = site.folder.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let image = site.folder.path().join("disk");
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    assert!(Command::new("mkfs.ext4").arg("-q").arg(&image).status().unwrap().success());
+    // As a disk that fails: the file system itself goes read-only under the open files.
+    let mount = format!("mount -o loop,errors=remount-ro {} {}", image.display(), state.display());
+    let alerting = SocketAddr::from((Ipv4Addr::LOCALHOST, site.ports.listener()));
+    let mut command = in_own_mounts(&site, &mount);
+    command.env("TURNPIKE_USAGE__INTERIM", "2s");
+    let node = site.start_by(command);
+    let prometheus = Prometheus::start(&node.site, alerting);
+    let mut caller = Caller::new(&node.site, Kind::ChannelData, 0);
+    caller.prepare();
+    caller.round_trip(&[7; 100]);
+    until(&node, "turnpike_usage_records_total{status=\"start\"}", |written| written == 1.0);
+
+    let device = format!("$(basename $(findmnt -no SOURCE {}))", state.display());
+    inside(&node, &format!("echo 1 > /sys/fs/ext4/{device}/trigger_fs_error"));
+    until(&node, "turnpike_usage_records_dropped_total{status=\"interim\"}", |dropped| {
+        caller.round_trip(&[7; 500]);
+        dropped >= 2.0
+    });
+    let said = node.log.wait_until(|lines| lines.iter().find(|l| l["code"] == "ledger_not_written").cloned());
+    assert!(said["message"].as_str().unwrap().contains("the relay goes on"), "{said}");
+    let firing = "ALERTS{alertname=\"TurnpikeUsageRecordsDropped\",alertstate=\"firing\"}";
+    let deadline = Instant::now() + PATIENCE;
+    while prometheus.query(firing).is_empty() {
+        assert!(Instant::now() < deadline, "{firing} is not there");
+        caller.round_trip(&[7; 500]);
+        thread::sleep(Duration::from_millis(100));
+    }
+    let sessions: Sessions = node.admin(SESSIONS);
+    assert_eq!(sessions.sessions.len(), 1);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod reload;
 mod rest_revoke;
 mod restart;
 mod run;
+mod series;
 #[path = "../../signaling/tests/it/session.rs"]
 #[allow(unreachable_pub, dead_code)]
 mod session;

@@ -53,7 +53,7 @@ impl Site {
              [relay]\nlisten_udp = [\"{turn}\"]\nlisten_tcp = [\"{turn}\"]\nrelay_ipv4 = \"{relayed}\"\nport_range = [{first}, {last}]\n\
              shards = 2\nadmin_socket = \"relay.sock\"\n{keys}\n\n\
              [signaling]\nlisten = [\"{http}\"]\ninternal_socket = \"signaling.sock\"\n\n\
-             [metrics]\nrelay_listen = \"{relay_metrics}\"\nsignaling_listen = \"{signaling_metrics}\"\n\n\
+             [metrics]\nrelay_listen = \"{relay_metrics}\"\nsignaling_listen = \"{signaling_metrics}\"\nselftest = \"0s\"\n\n\
              [log]\nformat = \"json\"\n"
         );
         fs::write(folder.path().join("turnpike.toml"), config).unwrap();

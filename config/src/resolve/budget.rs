@@ -1,8 +1,8 @@
 //! What a billing period may come to.
 
 use crate::{
-    Budget, BudgetLimit,
-    check::Checker,
+    Budget, BudgetLimit, Secret,
+    check::{Checker, unless_empty},
     raw,
     units::{parse_bit_rate, parse_byte_size},
 };
@@ -30,6 +30,22 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Budget, is_priced: bool) ->
             "cut" => Ok(true),
             other => Err(format!("is \"{other}\": write \"refuse\" or \"cut\"")),
         }),
+        webhook: c.take("budget.webhook", raw.webhook, None, unless_empty(webhook)),
+    }
+}
+
+/// The URL is not told: it may hold a token.
+fn webhook(text: &str) -> Result<Secret, String> {
+    let url: Option<http::Uri> = text.parse().ok();
+    let is_web = |url: &http::Uri| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some_and(|host| !host.is_empty())
+    };
+    match url.is_some_and(|url| is_web(&url)) {
+        true => Ok(Secret::new(text)),
+        false => {
+            Err("is no URL of a web server: write one such as \"https://example.org/hooks/turnpike\""
+                .to_owned())
+        }
     }
 }
 

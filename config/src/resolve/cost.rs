@@ -71,7 +71,8 @@ pub(super) fn resolve(c: &mut Checker<'_>, raw: raw::Cost) -> Cost {
         round_up_to: round_up_to.unwrap_or(preset.round_up_to),
     });
     let compare = compare(c, raw.compare);
-    Cost { price, count: count.unwrap_or(default_count), reset_day, compare }
+    let header_overhead = c.flag(raw.header_overhead, true);
+    Cost { price, count: count.unwrap_or(default_count), header_overhead, reset_day, compare }
 }
 
 fn names() -> String {

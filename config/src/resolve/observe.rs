@@ -1,11 +1,15 @@
 //! Metrics and logs.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use crate::{
     Log, LogFormat, Metrics,
     check::{Checker, listener, unless_empty},
     raw::{self, List},
+    units::parse_duration,
 };
 
 /// Each is a series of its own in metrics.
@@ -22,6 +26,7 @@ pub(super) fn metrics(c: &mut Checker<'_>, raw: raw::Metrics) -> Metrics {
             local(9651),
             unless_empty(listener),
         ),
+        selftest: c.take("metrics.selftest", raw.selftest, Some(Duration::from_secs(60)), selftest),
         tenants: tenants(c, raw.tenants),
     };
     if metrics.relay_listen.is_some() && metrics.relay_listen == metrics.signaling_listen {
@@ -29,6 +34,15 @@ pub(super) fn metrics(c: &mut Checker<'_>, raw: raw::Metrics) -> Metrics {
         c.refuse("metrics.signaling_listen", signaling_span.as_ref(), refusal);
     }
     metrics
+}
+
+fn selftest(text: String) -> Result<Option<Duration>, String> {
+    let every = parse_duration(&text).map_err(|error| format!("is \"{text}\": {error}"))?;
+    match every.as_secs() {
+        0 if every.is_zero() => Ok(None),
+        1..=3_600 => Ok(Some(every)),
+        _ => Err(format!("is {text}: write a duration from 1s to 1h, or \"0s\" for never")),
+    }
 }
 
 fn tenants(c: &mut Checker<'_>, raw: List) -> Vec<String> {

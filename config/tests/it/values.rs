@@ -75,6 +75,7 @@ fn every_key_reaches_its_value() {
     assert_eq!((mint.anonymous, mint.per_ip_per_minute, mint.per_ip_per_hour), (true, 1, 2));
     assert_eq!(config.metrics.relay_listen, None);
     assert_eq!(config.metrics.signaling_listen, Some("127.0.0.1:9000".parse().unwrap()));
+    assert_eq!(config.metrics.selftest, None);
     assert_eq!(config.metrics.tenants, ["blog", "shop"]);
     let usage = &config.usage;
     assert_eq!((usage.interim, usage.retention_days), (Duration::from_secs(2), 7));
@@ -86,6 +87,7 @@ fn every_key_reaches_its_value() {
         (price.round_up_to, config.cost.count, config.cost.reset_day),
         (1_000_000_000, Count::Both, 31)
     );
+    assert!(!config.cost.header_overhead);
     let tiers = [(Some(10_000_000_000_000), 80.0 / 1e12), (None, 0.05 / 1_073_741_824.0)];
     assert_eq!(price.tiers, tiers.map(|(up_to, per_byte)| Tier { up_to, per_byte }));
     let [cloudflare, twilio] = &config.cost.compare[..] else { panic!("{:?}", config.cost.compare) };
@@ -100,6 +102,8 @@ fn every_key_reaches_its_value() {
         (Some(BudgetLimit::Money(25.0)), 0.5, 0.75)
     );
     assert_eq!((budget.degraded_bitrate, budget.cut), (1_000_000, true));
+    assert_eq!(budget.webhook.as_ref().unwrap().expose(), b"https://example.org/hooks/token");
+    assert!(!format!("{budget:?}").contains("token"), "{budget:?}");
     assert_eq!(config.log.level, "warn,turnpike_relay=debug");
     assert_eq!(config.log.format, LogFormat::Json);
 }

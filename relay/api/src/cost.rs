@@ -137,6 +137,39 @@ pub struct Spent {
     pub ratio: f64,
 }
 
+/// What `budget.webhook` is posted when the step of a budget changes.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepChange {
+    /// For people, as chat services show it.
+    pub text: String,
+    /// Whose budget it is.
+    pub node: String,
+    /// What holds now.
+    pub step: Step,
+    /// What held before; the same where the relay has just started with it.
+    pub before: Step,
+    /// The spent part.
+    pub ratio: f64,
+    /// What of the period's traffic is on the bill.
+    pub billed_bytes: u64,
+    /// The limit in bytes, where it is one of bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// The limit in money, where it is one of money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_money: Option<f64>,
+    /// Its currency.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// The first day of the billing period in UTC.
+    pub period_start: String,
+    /// The first day of the next one.
+    pub period_end: String,
+    /// When it changed, in Unix seconds.
+    pub at: u64,
+}
+
 /// The budget of the billing period.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

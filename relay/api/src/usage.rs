@@ -195,6 +195,43 @@ impl Count {
     }
 }
 
+/// Bytes of the headers of IPv4 and UDP.
+const HEADERS: u64 = 28;
+
+/// What is on a bill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Billing {
+    /// Which way.
+    pub count: Count,
+    /// Whether the headers of IP and UDP are. Those that are longer, of IPv6 and TCP, always are by what they are longer.
+    pub headers: bool,
+}
+
+impl Billing {
+    /// What of this traffic is on the bill.
+    pub fn bytes(self, traffic: &Traffic) -> u64 {
+        match self.headers {
+            true => self.count.bytes(traffic),
+            false => self.count.bytes(&without_headers(traffic)),
+        }
+    }
+}
+
+fn without_headers(traffic: &Traffic) -> Traffic {
+    let bare = |flow: Flow| Flow {
+        bytes: flow.bytes.saturating_sub(HEADERS.saturating_mul(flow.packets)),
+        packets: flow.packets,
+    };
+    let Traffic { client_in, client_out, peer_out, peer_in, hairpin } = *traffic;
+    Traffic {
+        client_in: bare(client_in),
+        client_out: bare(client_out),
+        peer_out: bare(peer_out),
+        peer_in: bare(peer_in),
+        hairpin: bare(hairpin),
+    }
+}
+
 /// What left the machine.
 pub fn egress(traffic: &Traffic) -> u64 {
     (traffic.client_out.bytes + traffic.peer_out.bytes).saturating_sub(traffic.hairpin.bytes)
@@ -234,6 +271,9 @@ mod tests {
         assert_eq!(Count::Both.bytes(&traffic), 240);
         assert_eq!(Count::Max.bytes(&traffic), 120);
         assert_eq!(Count::ClientOut.bytes(&traffic), 70);
+        let bare = Billing { count: Count::Egress, headers: false };
+        assert_eq!(bare.bytes(&traffic), 120 - 28, "of two packets that left, less one that did not");
+        assert_eq!(Billing { headers: true, ..bare }.bytes(&traffic), 120);
         let only_in = Traffic { peer_in: flow(500), ..Traffic::default() };
         assert_eq!(
             [Count::Egress, Count::Both, Count::Max].map(|count| count.bytes(&only_in)),

@@ -35,6 +35,7 @@ fn server() -> Server {
         realm: "turnpike.test".into(),
         secrets: vec![Zeroizing::new(SECRET.to_vec())],
         static_users: vec![],
+        self_test: None,
         strict_expiry: false,
         families: ByFamily::from_fn(|family| family == Family::Ipv4),
         own: OwnAddresses { relayed: vec![RELAY.into()], others: vec![], listeners: vec![3478] },

@@ -106,6 +106,8 @@ pub struct Allocation {
     pub(crate) reservation: Option<[u8; 8]>,
     /// Its client's stream ended while the relay socket was being bound.
     pub(crate) lost: bool,
+    /// The node tries itself with it.
+    pub(crate) is_self_test: bool,
     /// What the Allocate was given.
     pub(crate) granted: Duration,
     pub(crate) opened: Duration,
@@ -142,6 +144,7 @@ impl Allocation {
             relayed: ByFamily::default(),
             reservation: None,
             lost: false,
+            is_self_test: false,
             granted,
             opened: now,
             permissions: Vec::new(),
@@ -179,6 +182,11 @@ impl Allocation {
     /// When its credential expires, in Unix seconds; that of a static user never does.
     pub fn credential_expires(&self) -> Option<u64> {
         self.credential_expires
+    }
+
+    /// Whether the node tries itself with it.
+    pub fn is_self_test(&self) -> bool {
+        self.is_self_test
     }
 
     /// Its client.

@@ -20,6 +20,9 @@ pub struct Config {
     pub secrets: Vec<Zeroizing<Vec<u8>>>,
     /// Names and passwords that do not expire. The server keeps the keys that are made of them.
     pub static_users: Vec<(String, Zeroizing<String>)>,
+    /// The one of them that the node tries itself with. What flows through its allocations counts as that of no
+    /// allocation, and they are in no list and no count of allocations.
+    pub self_test: Option<Box<str>>,
     /// An expired credential does not refresh an allocation either.
     pub strict_expiry: bool,
     /// Which relayed addresses there are.

@@ -167,6 +167,69 @@ labels! {
     }
 }
 
+labels! {
+    /// Methods of requests that are served (RFC 8489 §18.2, RFC 8656 §17).
+    pub enum RequestMethod {
+        /// Binding.
+        Binding => "binding",
+        /// Allocate.
+        Allocate => "allocate",
+        /// Refresh.
+        Refresh => "refresh",
+        /// CreatePermission.
+        CreatePermission => "create_permission",
+        /// ChannelBind.
+        ChannelBind => "channel_bind",
+    }
+}
+
+labels! {
+    /// What a request was answered with.
+    pub enum RequestResult {
+        /// A success.
+        Success => "success",
+        /// An error.
+        Error => "error",
+        /// 401 to the first Allocate of a client, which has no credentials in it (RFC 8489 §9.2.3.1).
+        Challenge => "challenge",
+    }
+}
+
+/// Answered requests, by method, transport and result.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Requests([[[u64; 3]; 3]; 5]);
+
+impl Requests {
+    /// Counts one more.
+    pub(crate) fn count(&mut self, method: RequestMethod, transport: Transport, result: RequestResult) {
+        self.0[method.index()][transport.index()][result.index()] += 1;
+    }
+
+    /// How many.
+    pub fn get(&self, method: RequestMethod, transport: Transport, result: RequestResult) -> u64 {
+        self.0[method.index()][transport.index()][result.index()]
+    }
+
+    /// Every combination that there can be with its count, zeros included.
+    pub fn iter(&self) -> impl Iterator<Item = (RequestMethod, Transport, RequestResult, u64)> + '_ {
+        RequestMethod::ALL.iter().flat_map(move |method| {
+            Transport::ALL.iter().flat_map(move |transport| {
+                let results = RequestResult::ALL.iter();
+                let can_be =
+                    results.filter(|r| **r != RequestResult::Challenge || *method == RequestMethod::Allocate);
+                can_be
+                    .map(move |result| (*method, *transport, *result, self.get(*method, *transport, *result)))
+            })
+        })
+    }
+
+    /// Adds the counts of another.
+    pub fn add(&mut self, other: &Self) {
+        let theirs = other.0.iter().flatten().flatten();
+        self.0.iter_mut().flatten().flatten().zip(theirs).for_each(|(mine, theirs)| *mine += theirs);
+    }
+}
+
 /// One count for each value of a label.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tally<L> {
@@ -214,6 +277,8 @@ impl<L: Label> Tally<L> {
 pub struct Counters {
     /// Datagrams that went nowhere.
     pub dropped: Tally<DropReason>,
+    /// Requests that were answered.
+    pub requests: Requests,
     /// Requests that were not let in.
     pub auth_failures: Tally<AuthFailure>,
     /// Peers that a client may not reach.
@@ -234,6 +299,7 @@ impl Counters {
     /// Adds the counts of another.
     pub fn add(&mut self, other: &Self) {
         self.dropped.add(&other.dropped);
+        self.requests.add(&other.requests);
         self.auth_failures.add(&other.auth_failures);
         self.peers_denied.add(&other.peers_denied);
         self.allocations_created.add(&other.allocations_created);

@@ -29,7 +29,9 @@ pub use address::{AllocationKey, ByFamily, Family, FiveTuple, Now, Transport};
 pub use allocation::{Allocation, AllocationId};
 pub use bitrate::{ByteQuota, SharedBucket, Shares};
 pub use config::{Config, OwnAddresses};
-pub use counters::{AuthFailure, Cause, Counters, DropReason, ErrorCode, Label, Tally};
+pub use counters::{
+    AuthFailure, Cause, Counters, DropReason, ErrorCode, Label, RequestMethod, RequestResult, Requests, Tally,
+};
 pub use failures::AuthFailures;
 pub use output::{
     ClientVerdict, Closed, Header, Icmp, LimitedCredential, OpenedRelay, Output, PeerVerdict, PortRequest,

@@ -8,7 +8,7 @@ mod refresh;
 use std::time::Duration;
 
 use crate::{
-    AuthFailure, ClientVerdict, DropReason, ErrorCode, FiveTuple, Now, Server,
+    AuthFailure, ClientVerdict, DropReason, ErrorCode, FiveTuple, Now, RequestResult, Server,
     allocation::State,
     auth::{Refusal, User},
     sources::Unproven,
@@ -54,6 +54,11 @@ impl Server {
             Ok(user) => user,
             Err(refusal) => {
                 self.refuse(now, five_tuple, request, refusal, reply)?;
+                let result = match (refusal, request.method) {
+                    (Refusal::Challenge, Method::Allocate) => RequestResult::Challenge,
+                    _ => RequestResult::Error,
+                };
+                self.count_request(request.method, five_tuple, result);
                 return Ok(ClientVerdict::Reply { allocation });
             }
         };
@@ -70,6 +75,8 @@ impl Server {
             },
             (true, method) => self.on_allocation(now, index, request, &user, method),
         };
+        let result = if answer.is_ok() { RequestResult::Success } else { RequestResult::Error };
+        self.count_request(request.method, five_tuple, result);
         let response = answer.unwrap_or_else(|code| {
             let error = Response::error(request.method, request.transaction_id, code);
             match code {
@@ -80,6 +87,12 @@ impl Server {
         });
         reply.extend_from_slice(&signer.sign(response));
         Ok(ClientVerdict::Reply { allocation })
+    }
+
+    fn count_request(&mut self, method: Method, five_tuple: &FiveTuple, result: RequestResult) {
+        if let Some(method) = method.of_requests() {
+            self.counters.requests.count(method, five_tuple.transport, result);
+        }
     }
 
     /// Requests that need an allocation, and the user who made it (RFC 8656 §5).

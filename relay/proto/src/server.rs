@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     Allocation, AllocationId, AllocationKey, AuthFailure, AuthFailures, Cause, ClientVerdict, Closed, Config,
     Counters, DropReason, ErrorCode, Family, FiveTuple, LimitedCredential, Now, OpenedRelay, Output,
-    PeerPolicy, RelayRefused, RelayRequest, Transport,
+    PeerPolicy, RelayRefused, RelayRequest, RequestMethod, RequestResult, Transport,
     address::segment_overhead,
     allocation::{Limits, State, count},
     auth::{Authenticator, Nonces, User},
@@ -142,6 +142,8 @@ impl Server {
             Method::Binding => {
                 let unknown = message.scan()?.unknown;
                 self.admit_source(now, five_tuple, Unproven::Binding)?;
+                let result = if unknown.is_empty() { RequestResult::Success } else { RequestResult::Error };
+                self.counters.requests.count(RequestMethod::Binding, five_tuple.transport, result);
                 match unknown.is_empty() {
                     true => binding_success(&message, five_tuple.client, reply),
                     false => reply.extend_from_slice(
@@ -225,10 +227,14 @@ impl Server {
         allocation.limiter = Limiter::new(own_limit, relay.shares);
         let to = allocation.five_tuple;
         let is_lost = allocation.lost;
-        self.counters.allocations_created.count(to.transport);
+        let is_self_test = allocation.is_self_test;
+        if !is_self_test {
+            self.counters.allocations_created.count(to.transport);
+        }
         if is_lost {
             return self.close(now.mono, key.index, Cause::Lost);
         }
+        self.counters.requests.count(RequestMethod::Allocate, to.transport, RequestResult::Success);
         let message = self.allocate_success(key.index);
         self.outputs.push_back(Output::Transmit { to, message, allocation: Some(key) });
     }
@@ -266,6 +272,7 @@ impl Server {
         self.counters.unallocated_in.add(&failed.client_in);
         self.counters.unallocated_out.add(&failed.client_out);
         if !is_lost {
+            self.counters.requests.count(RequestMethod::Allocate, to.transport, RequestResult::Error);
             self.outputs.push_back(Output::Transmit { to, message, allocation: None });
         }
     }
@@ -332,13 +339,19 @@ impl Server {
         }
     }
 
-    /// Frees the slot of an ended allocation and gives its final record. `None` when it has not ended, or was released
-    /// before.
+    /// Frees the slot of an ended allocation and gives its final record. `None` when it has not ended, was released
+    /// before, or was the node's own.
     pub fn release(&mut self, key: AllocationKey) -> Option<Closed> {
         let allocation = self.get(key)?;
         let State::Closing { cause, at } = allocation.state else { return None };
         let allocation = self.vacate(key.index)?;
         let traffic = allocation.traffic();
+        if allocation.is_self_test {
+            let Traffic { client_in, client_out, .. } = traffic.total();
+            self.counters.unallocated_in.add(&client_in);
+            self.counters.unallocated_out.add(&client_out);
+            return None;
+        }
         self.ended.add(&traffic.total());
         self.counters.allocations_closed.count(cause);
         Some(Closed {
@@ -415,10 +428,11 @@ impl Server {
         self.get(key).filter(|a| a.state != State::Opening)
     }
 
-    /// The live allocations.
+    /// The live allocations of clients.
     pub fn allocations(&self) -> impl Iterator<Item = (AllocationKey, &Allocation)> {
         self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let allocation = slot.allocation.as_deref().filter(|a| a.state == State::Live)?;
+            let is_listed = |a: &&Allocation| a.state == State::Live && !a.is_self_test;
+            let allocation = slot.allocation.as_deref().filter(is_listed)?;
             Some((AllocationKey { index: index as u32, generation: slot.generation }, allocation))
         })
     }
@@ -436,7 +450,8 @@ impl Server {
     /// The traffic of all allocations since the start, live and ended.
     pub fn traffic(&self) -> Traffic {
         let mut total = self.ended;
-        for allocation in self.slots.iter().filter_map(|slot| slot.allocation.as_ref()) {
+        let all = self.slots.iter().filter_map(|slot| slot.allocation.as_ref());
+        for allocation in all.filter(|allocation| !allocation.is_self_test) {
             total.add(&allocation.traffic().total());
         }
         total
@@ -474,6 +489,7 @@ impl Server {
         let mut allocation =
             Allocation::new(id, five_tuple, user, subject, transaction_id, lifetime, now.mono);
         allocation.credential_expires = credential_expires;
+        allocation.is_self_test = self.config.self_test.as_ref() == Some(&allocation.subject);
         let Wanted { port, families, refused } = wanted;
         allocation.asked = families;
         allocation.refused = refused;

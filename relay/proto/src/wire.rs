@@ -13,7 +13,7 @@ pub(crate) use integrity::Mac;
 pub(crate) use request::Request;
 pub(crate) use response::{Response, binding_success};
 
-use crate::DropReason;
+use crate::{DropReason, RequestMethod};
 
 pub(crate) const HEADER_LEN: usize = 20;
 pub(crate) const MAGIC_COOKIE: u32 = 0x2112_A442;
@@ -30,6 +30,20 @@ pub(crate) enum Method {
     Send,
     CreatePermission,
     ChannelBind,
+}
+
+impl Method {
+    /// As requests are counted; Send is none.
+    pub(crate) fn of_requests(self) -> Option<RequestMethod> {
+        match self {
+            Self::Binding => Some(RequestMethod::Binding),
+            Self::Allocate => Some(RequestMethod::Allocate),
+            Self::Refresh => Some(RequestMethod::Refresh),
+            Self::Send => None,
+            Self::CreatePermission => Some(RequestMethod::CreatePermission),
+            Self::ChannelBind => Some(RequestMethod::ChannelBind),
+        }
+    }
 }
 
 /// A message whose header is in order (RFC 8489 §5, §6.3).

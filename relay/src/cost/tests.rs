@@ -107,7 +107,7 @@ fn november(at_day: i64, began_day: i64, per_day: u64) -> Reading {
 
 fn prices(name: &str, compare: Vec<Compare>) -> Prices {
     let (price, count) = preset(name).unwrap();
-    Prices::new(&config::Cost { price: Some(price), count, reset_day: 1, compare })
+    Prices::new(&config::Cost { price: Some(price), count, header_overhead: true, reset_day: 1, compare })
 }
 
 #[test]
@@ -169,7 +169,13 @@ fn others_are_held_to_their_own_terms_and_may_be_cheaper() {
         round_up_to: 0,
     };
     let at_home = |compare| {
-        Prices::new(&config::Cost { price: Some(own), count: config::Count::Both, reset_day: 1, compare })
+        Prices::new(&config::Cost {
+            price: Some(own),
+            count: config::Count::Both,
+            header_overhead: true,
+            reset_day: 1,
+            compare,
+        })
     };
     let mut reading = november(30, 0, 0);
     reading.period = Traffic { peer_in: flow(9 * TB), ..to_clients(2 * TB) };
@@ -186,4 +192,21 @@ fn others_are_held_to_their_own_terms_and_may_be_cheaper() {
     assert_money(saving(&reading), 25.0, "inside the allowance here, 25 there");
     reading.period = Traffic { peer_out: flow(9 * TB), ..to_clients(500 * GB) };
     assert_money(saving(&reading), -75.0, "7.5 TB beyond the allowance here, nothing there");
+}
+
+#[test]
+fn without_headers_each_packet_is_28_bytes_less_here_and_elsewhere() {
+    let bare = |headers| {
+        let cloudflare = Compare {
+            vendor: "cloudflare".to_owned(),
+            price: price("cloudflare"),
+            count: config::Count::ClientOut,
+            rate: 1.0,
+        };
+        let config = config::Cost { header_overhead: headers, ..prices("vultr", vec![cloudflare]).config };
+        let report = Prices { config }.report(&november(10, 0, GB));
+        [report.billed_bytes, report.comparison[0].billed_bytes]
+    };
+    assert_eq!(bare(true), [10 * GB; 2]);
+    assert_eq!(bare(false), [10 * GB - 28 * 10_000_000; 2], "of packets of 1,000 bytes");
 }

@@ -11,6 +11,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, Row, Transaction, params};
 use turnpike_relay_api::{
     admin::{Flow, Traffic},
+    cost::Step,
     usage::Record,
 };
 
@@ -238,6 +239,12 @@ impl Database {
         Ok(began)
     }
 
+    /// The step of the budget that was written last.
+    pub(super) fn step(&self) -> Result<Step, Fault> {
+        let step = fact(&self.connection, "budget_step")?;
+        Ok(usize::try_from(step).ok().and_then(|step| Step::ALL.get(step).copied()).unwrap_or_default())
+    }
+
     /// What a billing period has seen.
     pub(super) fn period(&self, start: i64) -> Result<Traffic, Fault> {
         let sql = format!("SELECT {COUNTERS} FROM periods WHERE start = ?1");
@@ -350,8 +357,8 @@ fn grow_day(transaction: &Transaction<'_>, day: i64, tenant: &str, growth: &Grow
 }
 
 /// 0 where it was never set.
-fn fact(transaction: &Transaction<'_>, name: &str) -> Result<i64, Fault> {
-    let found = transaction.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0));
+fn fact(connection: &Connection, name: &str) -> Result<i64, Fault> {
+    let found = connection.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0));
     Ok(found.optional()?.unwrap_or(0))
 }
 

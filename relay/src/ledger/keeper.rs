@@ -13,7 +13,8 @@ use std::{
 use turnpike_proto::{AllocationId, Family, Label as _};
 use turnpike_relay_api::{
     admin::Traffic,
-    usage::{Count, Record},
+    cost::Step,
+    usage::{Billing, Record},
 };
 
 use super::{
@@ -23,7 +24,7 @@ use super::{
     label::Labels,
     period::{DAY, day_of, next_period, period_start},
 };
-use crate::{budget::Budget, clock::Clock};
+use crate::{budget::Budget, clock::Clock, webhook::Told};
 
 /// Ended allocations that wait to be written while the database takes nothing.
 const MOST_WAITING: usize = 65_536;
@@ -41,8 +42,10 @@ pub(super) struct Settings {
     pub(super) interim: Duration,
     pub(super) retention_days: u32,
     pub(super) reset_day: u8,
-    pub(super) count: Count,
+    pub(super) billing: Billing,
     pub(super) budget: Arc<Budget>,
+    /// Where changes of its step are told; absent where nobody is.
+    pub(super) webhook: Option<Told>,
     pub(super) labels: Labels,
 }
 
@@ -63,6 +66,8 @@ pub(super) struct Keeper {
     entries: HashMap<AllocationId, Entry>,
     /// Those of them that have ended, the first first.
     ended: VecDeque<AllocationId>,
+    /// The step that the budget's webhook was told of last.
+    told: Step,
     /// Unix time of what was taken in last.
     at: u64,
     write_at: Duration,
@@ -81,16 +86,20 @@ impl Keeper {
             database: None,
             entries: HashMap::new(),
             ended: VecDeque::new(),
+            told: Step::Ok,
             at: now.unix,
             sweep_at: now.mono,
             is_failing: false,
         };
         keeper.published.change(|reading| (reading.at, reading.began) = (now.unix, now.unix));
         keeper.begin_day();
-        if let Err(fault) = keeper.open_database() {
-            keeper.tell_failure(&fault);
+        match keeper.open_database().and_then(|()| keeper.step_written()) {
+            Ok(step) => keeper.told = step,
+            Err(fault) => keeper.tell_failure(&fault),
         }
-        keeper.settings.budget.look_at(&keeper.published.reading());
+        let written = keeper.told;
+        keeper.heed_budget();
+        keeper.remind(written);
         keeper
     }
 
@@ -197,8 +206,8 @@ impl Keeper {
         }
     }
 
-    fn publish(&self, growth: HashMap<String, Traffic>) {
-        let (at, today, count) = (self.at, day_of(self.at), self.settings.count);
+    fn publish(&mut self, growth: HashMap<String, Traffic>) {
+        let (at, today, billing) = (self.at, day_of(self.at), self.settings.billing);
         self.published.change(|reading| {
             reading.at = at;
             for (tenant, traffic) in growth {
@@ -209,10 +218,35 @@ impl Keeper {
                 }
                 let known = reading.tenants.iter().position(|(name, _)| *name == tenant);
                 let place = known.unwrap_or(reading.tenants.len() - 1);
-                reading.tenants[place].1 += count.bytes(&traffic);
+                reading.tenants[place].1 += billing.bytes(&traffic);
             }
         });
-        self.settings.budget.look_at(&self.published.reading());
+        self.heed_budget();
+    }
+
+    /// A new step is written down, with all that it follows from, before it holds.
+    fn heed_budget(&mut self) {
+        let reading = self.published.reading();
+        let Some(spent) = self.settings.budget.at(&reading) else { return };
+        let before = std::mem::replace(&mut self.told, spent.step);
+        if before != spent.step || self.settings.budget.step() != spent.step {
+            self.write();
+        }
+        self.settings.budget.enter(spent);
+        if let Some(webhook) = self.settings.webhook.as_ref().filter(|_| before != spent.step) {
+            webhook.tell(self.settings.budget.change(before, spent, &reading));
+        }
+    }
+
+    /// The last process may have ended before it told of the step that it wrote down and that holds still.
+    fn remind(&self, written: Step) {
+        let Some(spent) = self.settings.budget.spent() else { return };
+        if spent.step == written
+            && written != Step::Ok
+            && let Some(webhook) = &self.settings.webhook
+        {
+            webhook.tell(self.settings.budget.change(written, spent, &self.published.reading()));
+        }
     }
 
     /// Turns to the billing period and the days that are counted now. A clock that was wrong may bring back a period.
@@ -260,6 +294,10 @@ impl Keeper {
         });
         self.database = Some(database);
         Ok(())
+    }
+
+    fn step_written(&self) -> Result<Step, Fault> {
+        self.database.as_ref().map_or(Ok(Step::Ok), Database::step)
     }
 
     /// Writes what has changed. What cannot be written now is written the next time, with what has come on top.
@@ -312,6 +350,7 @@ impl Keeper {
         }
         writing.grow_period(period_start(today, self.settings.reset_day), &all)?;
         writing.set("alive", self.at as i64)?;
+        writing.set("budget_step", self.told as i64)?;
         writing.commit()?;
         self.sweep()?;
         Ok(records)

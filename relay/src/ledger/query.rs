@@ -1,7 +1,7 @@
 //! Answers to questions about usage.
 
 use rusqlite::{Row, params_from_iter, types::Value};
-use turnpike_relay_api::usage::{By, Count, Record, Sum, Usage, UsageQuery};
+use turnpike_relay_api::usage::{Billing, By, Record, Sum, Usage, UsageQuery};
 
 use super::{
     database::{COUNTERS, Database, Fault, signed, traffic, unsigned},
@@ -61,7 +61,7 @@ pub(super) fn read(
     database: &Database,
     query: &UsageQuery,
     labels: &Labels,
-    count: Count,
+    billing: Billing,
 ) -> Result<Usage, Unreadable> {
     let limit = query.limit.unwrap_or(DEFAULT_LIMIT).min(MOST) as usize;
     let of_somebody = query.allocation.is_some() || query.subject.is_some() || query.pair.is_some();
@@ -70,10 +70,10 @@ pub(super) fn read(
         true => ("days", days(query)),
         false => ("records", records(query, labels)),
     };
-    let mut usage = Usage { total: total(database, table, &filter, count)?, ..Usage::default() };
+    let mut usage = Usage { total: total(database, table, &filter, billing)?, ..Usage::default() };
     let name = match query.by {
         By::Allocation => {
-            usage.records = list(database, &filter, limit, count)?;
+            usage.records = list(database, &filter, limit, billing)?;
             usage.truncated = usage.records.len() > limit;
             usage.records.truncate(limit);
             return Ok(usage);
@@ -101,7 +101,7 @@ pub(super) fn read(
             By::Day => day_name(row.get(0)?),
             _ => row.get(0)?,
         };
-        sum(row, name, count)
+        sum(row, name, billing)
     })?;
     usage.sums = sums.collect::<Result<_, _>>()?;
     usage.truncated = usage.sums.len() > limit;
@@ -162,7 +162,12 @@ fn number(number: u64) -> Value {
     signed(number).into()
 }
 
-fn list(database: &Database, filter: &Filter, limit: usize, count: Count) -> Result<Vec<Record>, Unreadable> {
+fn list(
+    database: &Database,
+    filter: &Filter,
+    limit: usize,
+    billing: Billing,
+) -> Result<Vec<Record>, Unreadable> {
     let sql = format!(
         "SELECT id, sequence, subject, pair, tenant, transport, family, client, started, updated, ended, cause, {SECONDS}, \
          {COUNTERS} FROM records {} ORDER BY started DESC, id LIMIT {}",
@@ -187,26 +192,26 @@ fn list(database: &Database, filter: &Filter, limit: usize, count: Count) -> Res
             cause: row.get(11)?,
             seconds: unsigned(row, 12)?,
             traffic,
-            billed_bytes: count.bytes(&traffic),
+            billed_bytes: billing.bytes(&traffic),
         })
     })?;
     Ok(records.collect::<Result<_, _>>()?)
 }
 
-fn total(database: &Database, table: &str, filter: &Filter, count: Count) -> Result<Sum, Unreadable> {
+fn total(database: &Database, table: &str, filter: &Filter, billing: Billing) -> Result<Sum, Unreadable> {
     let (allocations, seconds) = sums_of(table);
     let sql = format!("SELECT '', {allocations}, {seconds}, {SUMS} FROM {table} {}", filter.sql());
     let values = params_from_iter(filter.values.clone());
-    Ok(database.connection().query_row(&sql, values, |row| sum(row, String::new(), count))?)
+    Ok(database.connection().query_row(&sql, values, |row| sum(row, String::new(), billing))?)
 }
 
-fn sum(row: &Row<'_>, name: String, count: Count) -> rusqlite::Result<Sum> {
+fn sum(row: &Row<'_>, name: String, billing: Billing) -> rusqlite::Result<Sum> {
     let traffic = traffic(row, 3)?;
     Ok(Sum {
         name,
         allocations: unsigned(row, 1)?,
         seconds: unsigned(row, 2)?,
         traffic,
-        billed_bytes: count.bytes(&traffic),
+        billed_bytes: billing.bytes(&traffic),
     })
 }

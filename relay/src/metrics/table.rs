@@ -1,9 +1,9 @@
 //! The table of the relay's metrics: name, type, help, labels, and where each value comes from. Every combination of
 //! label values is there from the start.
 
-use turnpike_proto::{ByFamily, Cause, DropReason, Family, Label, Tally, Transport};
+use turnpike_proto::{ByFamily, Cause, DropReason, ErrorCode, Family, Label, Tally, Transport};
 use turnpike_relay_api::{
-    admin::Flow,
+    admin::{Flow, Traffic},
     cost::{Cost, Priced, Spent},
     usage::flows as flows_of,
 };
@@ -13,6 +13,7 @@ use crate::{
     front_door::{FrontDoor, Outcome},
     io::Together,
     ledger::{self, Status},
+    self_test::Tried,
     shared::PortCount,
     snapshot::Snapshot,
     tls::Tls,
@@ -72,6 +73,7 @@ pub(crate) struct Reading {
     cost: Cost,
     vendors: Vec<&'static str>,
     spent: Option<Spent>,
+    tried: Vec<(Transport, Tried)>,
 }
 
 struct TlsReading {
@@ -82,13 +84,30 @@ struct TlsReading {
 const USER: &str = "user";
 
 /// Limits by rate, and why a datagram above one is dropped.
-const RATE_LIMITS: [(&str, DropReason); 6] = [
-    ("unauthenticated", DropReason::UnauthenticatedRate),
-    ("binding", DropReason::BindingRate),
-    ("allocation_bitrate", DropReason::AllocationBitrate),
-    ("credential_bitrate", DropReason::CredentialBitrate),
-    ("subject_bitrate", DropReason::SubjectBitrate),
-    ("total_bitrate", DropReason::TotalBitrate),
+const RATE_LIMITS: [(&str, &[DropReason]); 3] = [
+    ("unauthenticated", &[DropReason::UnauthenticatedRate]),
+    ("binding", &[DropReason::BindingRate]),
+    (
+        "bitrate",
+        &[
+            DropReason::AllocationBitrate,
+            DropReason::CredentialBitrate,
+            DropReason::SubjectBitrate,
+            DropReason::TotalBitrate,
+        ],
+    ),
+];
+
+/// What an Allocate with good credentials can be refused with.
+const ALLOCATE_CODES: [ErrorCode; 8] = [
+    ErrorCode::TryAlternate,
+    ErrorCode::BadRequest,
+    ErrorCode::Forbidden,
+    ErrorCode::AllocationMismatch,
+    ErrorCode::AddressFamilyNotSupported,
+    ErrorCode::UnsupportedTransport,
+    ErrorCode::AllocationQuotaReached,
+    ErrorCode::InsufficientCapacity,
 ];
 
 pub(crate) static TABLE: &[Row] = &[
@@ -106,7 +125,7 @@ pub(crate) static TABLE: &[Row] = &[
         name: "turnpike_relay_bytes_total",
         kind: Kind::Counter,
         help: "IP-layer bytes of allocations, by leg (client or peer) and direction as seen from the relay; hairpinned \
-               ones included.",
+               ones included. Peers are always reached over udp.",
         labels: &["leg", "direction", "transport", "family", "datapath"],
         samples: |reading| flows(reading, |flow| flow.bytes),
     },
@@ -114,7 +133,7 @@ pub(crate) static TABLE: &[Row] = &[
         name: "turnpike_relay_packets_total",
         kind: Kind::Counter,
         help: "Packets of allocations, datagrams or TCP segments, by leg (client or peer) and direction as seen from the \
-               relay; hairpinned ones included.",
+               relay; hairpinned ones included. Peers are always reached over udp.",
         labels: &["leg", "direction", "transport", "family", "datapath"],
         samples: |reading| flows(reading, |flow| flow.packets),
     },
@@ -259,6 +278,60 @@ pub(crate) static TABLE: &[Row] = &[
         samples: |_| Vec::new(),
     },
     Row {
+        name: "turnpike_allocation_setup_seconds",
+        kind: Kind::Histogram(|reading| reading.total.setups.seconds()),
+        help: "How long it took to make an allocation: from the turn that took the Allocate until its answer was ready.",
+        labels: &[],
+        samples: |_| Vec::new(),
+    },
+    Row {
+        name: "turnpike_stun_requests_total",
+        kind: Kind::Counter,
+        help: "Requests that were answered, those of the self-test included; challenge: a client's first Allocate, which \
+               brings no credentials and gets 401.",
+        labels: &["method", "transport", "result"],
+        samples: |reading| {
+            let requests = reading.total.counters.requests.iter();
+            requests
+                .map(|(method, transport, result, count)| {
+                    (vec![method.name(), transport.name(), result.name()], count as f64)
+                })
+                .collect()
+        },
+    },
+    Row {
+        name: "turnpike_socket_errors_total",
+        kind: Kind::Counter,
+        help: "Errors of the kernel when it was to receive, to send or to accept, beyond what networks do: a peer that \
+               cannot be reached from here fails a send.",
+        labels: &["call"],
+        samples: |reading| tally(&reading.total.socket_errors),
+    },
+    Row {
+        name: "turnpike_selftest_success",
+        kind: Kind::Gauge,
+        help: "1 when the last try of the relay to allocate and to relay to itself went through, over each transport that \
+               it listens on; absent before the first one and where metrics.selftest is 0s.",
+        labels: &["transport"],
+        samples: |reading| {
+            let value = |tried: &Tried| f64::from(u8::from(matches!(tried, Tried::Through(_))));
+            reading.tried.iter().map(|(transport, tried)| (vec![transport.name()], value(tried))).collect()
+        },
+    },
+    Row {
+        name: "turnpike_selftest_round_trip_seconds",
+        kind: Kind::Gauge,
+        help: "How long the datagram of that try was under way, through the relay and back; absent where it failed.",
+        labels: &["transport"],
+        samples: |reading| {
+            let took = |(transport, tried): &(Transport, Tried)| match tried {
+                Tried::Through(took) => Some((vec![transport.name()], took.as_secs_f64())),
+                Tried::Failed => None,
+            };
+            reading.tried.iter().filter_map(took).collect()
+        },
+    },
+    Row {
         name: "turnpike_host_network_bytes_total",
         kind: Kind::Counter,
         help: "Bytes of the machine's network devices as the kernel counts them, everything else on it included; not of \
@@ -283,7 +356,10 @@ pub(crate) static TABLE: &[Row] = &[
         kind: Kind::Counter,
         help: "Allocate requests refused after authentication, by the error code of the answer.",
         labels: &["code"],
-        samples: |reading| tally(&reading.total.counters.allocation_failures),
+        samples: |reading| {
+            let failures = &reading.total.counters.allocation_failures;
+            ALLOCATE_CODES.map(|code| (vec![code.name()], failures.get(code) as f64)).into()
+        },
     },
     Row {
         name: "turnpike_auth_failures_total",
@@ -307,8 +383,9 @@ pub(crate) static TABLE: &[Row] = &[
         labels: &["kind"],
         samples: |reading| {
             let dropped = &reading.total.counters.dropped;
+            let sum = |reasons: &[DropReason]| reasons.iter().map(|reason| dropped.get(*reason)).sum::<u64>();
             let mut samples: Vec<Sample> =
-                RATE_LIMITS.map(|(kind, reason)| (vec![kind], dropped.get(reason) as f64)).into();
+                RATE_LIMITS.map(|(kind, reasons)| (vec![kind], sum(reasons) as f64)).into();
             samples.push((vec!["connections"], reading.total.refused_connections as f64));
             samples
         },
@@ -532,6 +609,7 @@ impl Reading {
             cost: view.ledger.cost(),
             vendors: view.ledger.vendors.clone(),
             spent: view.node.budget.spent(),
+            tried: view.node.self_test.iter().flat_map(|self_test| self_test.tried()).collect(),
         }
     }
 }
@@ -576,17 +654,21 @@ fn ports(reading: &Reading, value: fn(&PortCount) -> usize) -> Vec<Sample> {
     reading.ports.iter().map(|(family, ports)| (vec![family.name()], value(ports) as f64)).collect()
 }
 
-/// Both legs by the client's transport, each by the family of its own addresses.
+/// Both legs, each by its own transport and the family of its own addresses.
 fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
     let sample = |leg, direction, transport: Transport, family: Family, flow: &Flow| {
         (vec![leg, direction, transport.name(), family.name(), USER], value(flow) as f64)
     };
     let mut samples = Vec::new();
+    let mut peers = ByFamily::<Traffic>::default();
     for (transport, family, traffic) in reading.total.traffic.iter() {
         samples.push(sample("client", "in", transport, family, &traffic.client_in));
         samples.push(sample("client", "out", transport, family, &traffic.client_out));
-        samples.push(sample("peer", "in", transport, family, &traffic.peer_in));
-        samples.push(sample("peer", "out", transport, family, &traffic.peer_out));
+        peers[family].add(traffic);
+    }
+    for (family, traffic) in peers.iter() {
+        samples.push(sample("peer", "in", Transport::Udp, family, &traffic.peer_in));
+        samples.push(sample("peer", "out", Transport::Udp, family, &traffic.peer_out));
     }
     samples
 }

@@ -5,7 +5,7 @@ use std::{mem, net::SocketAddr, ops::Range, os::fd::AsFd as _};
 use turnpike_proto::{ClientVerdict, DropReason, FiveTuple, Transport};
 
 use super::{
-    Shard,
+    Shard, SocketCall,
     outbox::{Account, Entry, Exit, Kept, Payload},
     peers::ToPeer,
 };
@@ -28,6 +28,7 @@ impl Shard {
         let listener = &mut self.listeners[place];
         let received = self.inbox.receive(listener.socket.as_fd(), BATCH);
         let slots = received.unwrap_or_else(|error| {
+            self.socket_errors.count(SocketCall::Receive);
             tracing::debug!(%error, listener = %listener.local, "receive failed");
             0..0
         });

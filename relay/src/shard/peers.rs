@@ -9,7 +9,7 @@ use std::{
 use turnpike_proto::{AllocationKey, DropReason, Family, FiveTuple, PeerVerdict, Route};
 
 use super::{
-    Relay, Shard,
+    Relay, Shard, SocketCall,
     outbox::{Account, Entry, Exit, Kept, Payload},
 };
 use crate::{io::coalesce, ring::Full, shared::Place};
@@ -37,6 +37,7 @@ impl Shard {
         let allocation = relay.key;
         let received = self.inbox.receive(socket.as_fd(), BATCH);
         let slots = received.unwrap_or_else(|error| {
+            self.socket_errors.count(SocketCall::Receive);
             tracing::debug!(%error, relayed = ?relay.sockets.advertised[family], "receive failed");
             0..0
         });

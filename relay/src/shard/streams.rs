@@ -23,7 +23,7 @@ use self::{
     stream::{Read, Stage, Stream},
 };
 use super::{
-    Node, Shard,
+    Node, Shard, SocketCall,
     outbox::{Exit, Group},
 };
 use crate::{
@@ -368,6 +368,7 @@ impl Shard {
     /// The connections wait in the kernel meanwhile.
     fn rest_listener(&mut self, place: usize, error: &std::io::Error) {
         let now = self.now.mono;
+        self.socket_errors.count(SocketCall::Accept);
         let listener = &mut self.stream_listeners[place];
         // One that cannot be told to rest is asked again in the next turn.
         if self.epoll.watch(&listener.socket, Token::StreamListener(place as u32), Watch::Nothing).is_ok() {

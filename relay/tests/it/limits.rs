@@ -101,8 +101,9 @@ async fn a_limit_of_bits_a_second_holds_over_all_shards_and_touches_nobody_else(
             assert!(bytes as f64 >= fair * 0.9, "{kind}: {bytes} of {fair}");
             assert_eq!(quiet_heard, 20, "{kind}");
         }
-        let limited = format!("turnpike_rate_limited_total{{kind=\"{kind}\"}}");
-        metrics::until_above(&server, &limited, 0.0).await;
+        let dropped = format!("turnpike_relay_dropped_packets_total{{reason=\"{kind}\"}}");
+        metrics::until_above(&server, &dropped, 0.0).await;
+        metrics::until_above(&server, "turnpike_rate_limited_total{kind=\"bitrate\"}", 0.0).await;
         server.stop().await;
     }
 }

@@ -49,6 +49,12 @@ pub(crate) fn all(message: &str) -> Vec<Value> {
     lines.iter().filter(|line| line["message"] == message).cloned().collect()
 }
 
+/// Every line of a code so far.
+pub(crate) fn all_with_code(code: &str) -> Vec<Value> {
+    let lines = LINES.get().unwrap().lines.lock().unwrap();
+    lines.iter().filter(|line| line["code"] == code).cloned().collect()
+}
+
 struct Line;
 
 impl Write for Line {

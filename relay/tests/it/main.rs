@@ -21,6 +21,7 @@ mod peer_policy;
 mod revoke;
 mod routed;
 mod secure;
+mod self_test;
 mod sources;
 mod speed;
 mod start;

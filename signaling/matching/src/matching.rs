@@ -666,7 +666,12 @@ impl Matching {
 
     /// Sessions that wait.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        Mode::ALL.into_iter().map(|mode| self.waiting_for(mode)).sum()
+    }
+
+    /// Those of them that came for this.
+    pub fn waiting_for(&self, mode: Mode) -> usize {
+        self.queue.waiting(mode)
     }
 
     /// Sessions.

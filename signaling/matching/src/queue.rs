@@ -16,6 +16,19 @@ pub enum Mode {
     Text,
 }
 
+impl Mode {
+    /// Every one.
+    pub const ALL: [Self; 2] = [Self::Video, Self::Text];
+
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Video => "video",
+            Self::Text => "text",
+        }
+    }
+}
+
 /// Whom a session looks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wishes {
@@ -40,12 +53,13 @@ type Line = BTreeMap<Place, Id>;
 pub(crate) struct Queue {
     by_interest: HashMap<(Mode, String), Line>,
     open: HashMap<Mode, Line>,
-    waiting: usize,
+    /// In the order of [`Mode::ALL`].
+    waiting: [usize; 2],
 }
 
 impl Queue {
     pub(crate) fn insert(&mut self, id: Id, place: Place, wishes: &Wishes, open: bool) {
-        self.waiting += 1;
+        self.waiting[wishes.mode as usize] += 1;
         for interest in &wishes.interests {
             self.by_interest.entry((wishes.mode, interest.clone())).or_default().insert(place, id);
         }
@@ -59,7 +73,7 @@ impl Queue {
     }
 
     pub(crate) fn remove(&mut self, place: Place, wishes: &Wishes) {
-        self.waiting -= 1;
+        self.waiting[wishes.mode as usize] -= 1;
         for interest in &wishes.interests {
             let key = (wishes.mode, interest.clone());
             if let Some(line) = self.by_interest.get_mut(&key) {
@@ -74,8 +88,8 @@ impl Queue {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.waiting
+    pub(crate) fn waiting(&self, mode: Mode) -> usize {
+        self.waiting[mode as usize]
     }
 
     /// Those who share an interest, the oldest of each line first, `most` of each.

@@ -29,17 +29,24 @@ pub(super) async fn get() -> impl IntoResponse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::ROUTES;
+
+    const ROUTES: [&str; 7] = [
+        "/v1/ice",
+        "/v1/ice/{credentialId}",
+        "/v1/subjects/{subject}/credentials",
+        "/turn",
+        "/openapi.json",
+        "/healthz",
+        "/readyz",
+    ];
 
     #[test]
-    fn the_document_has_the_routes_that_are_counted_and_no_others() {
+    fn the_document_has_the_routes_of_the_service_and_no_others() {
         let document: Value = serde_json::from_str(&DOCUMENT).unwrap();
         let mut documented: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
-        let routes = ROUTES.iter().map(|(route, _)| *route).filter(|route| *route != "page");
-        let mut routes: Vec<String> =
-            routes.map(|route| route.replace("credential_id", "credentialId")).collect();
+        let mut routes = ROUTES;
         documented.sort();
-        routes.sort();
+        routes.sort_unstable();
         assert_eq!(documented, routes);
     }
 }

@@ -168,7 +168,7 @@ impl Hub {
             if let Some(shared) = &state.shared {
                 shared.disown(id, session.resume);
             }
-            self.waited(session.waits_since, now, "lost");
+            self.waited(session.waits_since, now, "left");
             session.outbox.close();
         }
     }

@@ -1,9 +1,9 @@
-use turnpike_proto::Family;
+use turnpike_proto::{AllocationKey, Config, Family, Label as _};
 use turnpike_relay_api::admin::{Flow, Traffic};
 
 use crate::{
     message::*,
-    world::{User, World, peer},
+    world::{User, World, config, peer},
 };
 
 #[test]
@@ -69,5 +69,61 @@ fn traffic_without_an_allocation_is_counted_apart() {
     let counters = world.server.counters();
     assert_eq!(counters.unallocated_in, Flow { bytes: 48, packets: 1 });
     assert_eq!(counters.unallocated_out, Flow { bytes: 60, packets: 1 });
+    assert_eq!(world.server.traffic(), Traffic::default());
+}
+
+#[test]
+fn requests_are_counted_by_method_transport_and_what_they_were_answered_with() {
+    let mut world = World::new();
+    let mut user = User::ready(&mut world, 1, "a");
+    user.permit(&mut world, peer(1, 5000).ip());
+    user.bind(&mut world, 0x4000, peer(1, 5000));
+    let forbidden = std::net::SocketAddr::from(([10, 0, 0, 1], 5000));
+    user.bind(&mut world, 0x4001, forbidden);
+    let binding = user.request(BINDING).bytes;
+    world.ask(&user.tuple, &binding);
+    let requests = &world.server.counters().requests;
+    let counted: Vec<_> = requests
+        .iter()
+        .filter(|(.., count)| *count > 0)
+        .map(|(method, transport, result, count)| (method.name(), transport.name(), result.name(), count))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            ("binding", "udp", "success", 1),
+            ("allocate", "udp", "success", 1),
+            ("allocate", "udp", "challenge", 1),
+            ("create_permission", "udp", "success", 1),
+            ("channel_bind", "udp", "success", 1),
+            ("channel_bind", "udp", "error", 1),
+        ]
+    );
+    assert_eq!(requests.iter().count(), 33, "a challenge is of Allocate alone");
+}
+
+#[test]
+fn what_the_node_tries_itself_with_is_in_no_list_and_no_count_of_allocations() {
+    let settings = Config { self_test: Some("alice".into()), ..config() };
+    let mut world = World::with(settings);
+    let mut own = User::named(1, "alice", "wonderland");
+    own.challenge(&mut world);
+    own.allocate(&mut world);
+    let first = AllocationKey { index: 0, generation: 0 };
+    assert!(world.server.allocation(first).unwrap().is_self_test());
+    own.bind(&mut world, 0x4000, peer(1, 5000));
+    world.silent(&own.tuple, &channel_data(0x4000, &[0; 100]));
+    assert_eq!(world.server.allocations().count(), 0);
+    assert_eq!(world.server.traffic(), Traffic::default());
+    let before = world.server.counters().clone();
+    let refresh = own.request(REFRESH).u32(LIFETIME, 0);
+    own.ask(&mut world, refresh);
+    let counters = world.server.counters();
+    assert_eq!((counters.allocations_created.total(), counters.allocations_closed.total()), (0, 0));
+    assert!(
+        counters.unallocated_in.bytes > before.unallocated_in.bytes + 104,
+        "its bytes are of no allocation"
+    );
+    assert!(counters.unallocated_out.bytes > before.unallocated_out.bytes);
     assert_eq!(world.server.traffic(), Traffic::default());
 }

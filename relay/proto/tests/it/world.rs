@@ -43,6 +43,7 @@ pub fn config() -> Config {
         realm: REALM_NAME.into(),
         secrets: vec![Zeroizing::new(SECRET.to_vec())],
         static_users: vec![("alice".into(), Zeroizing::new("wonderland".into()))],
+        self_test: None,
         strict_expiry: false,
         families: ByFamily::from_fn(|_| true),
         own: OwnAddresses {
