@@ -5,6 +5,7 @@ mod clock;
 mod cost;
 mod limits;
 mod ports;
+mod redis;
 mod signaling;
 mod state;
 mod tls;
@@ -30,12 +31,13 @@ pub(crate) enum Group {
     Clock,
     Limits,
     Signaling,
+    Redis,
     Usage,
     Cost,
 }
 
 impl Group {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Config,
         Self::Address,
         Self::Ports,
@@ -45,6 +47,7 @@ impl Group {
         Self::Clock,
         Self::Limits,
         Self::Signaling,
+        Self::Redis,
         Self::Usage,
         Self::Cost,
     ];
@@ -60,6 +63,7 @@ impl Group {
             Self::Clock => "clock",
             Self::Limits => "limits",
             Self::Signaling => "signaling",
+            Self::Redis => "redis",
             Self::Usage => "usage",
             Self::Cost => "cost",
         }
@@ -152,6 +156,7 @@ pub(crate) fn examine(patient: &Patient, group: Group) -> Vec<Finding> {
         Group::Clock => clock::examine(&mut findings),
         Group::Limits => limits::examine(patient, &mut findings),
         Group::Signaling => signaling::examine(patient, &mut findings),
+        Group::Redis => redis::examine(patient, &mut findings),
         Group::Usage => state::examine(patient, &mut findings),
         Group::Cost => cost::examine(patient, &mut findings),
     }

@@ -461,6 +461,16 @@ pub struct Redis {
 }
 
 impl Redis {
+    /// The address without its password, to be shown.
+    pub fn place(&self) -> String {
+        let url = self.url();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        let (place, path) = rest.split_once('/').unwrap_or((rest, ""));
+        let hosts = place.rsplit_once('@').map_or(place, |(_, hosts)| hosts);
+        let separator = if path.is_empty() { "" } else { "/" };
+        format!("{scheme}://{hosts}{separator}{path}")
+    }
+
     /// The address as it was written.
     pub fn url(&self) -> &str {
         std::str::from_utf8(self.url.expose()).expect("it was text")

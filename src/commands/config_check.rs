@@ -46,7 +46,7 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn print_values(screen: &mut Screen, loaded: &Loaded) -> io::Result<()> {
-    let Config { node, auth, relay, signaling, ice, .. } = &loaded.config;
+    let Config { node, auth, relay, signaling, ice, redis, .. } = &loaded.config;
     let file = loaded.file.as_ref().map(|file| file.display().to_string());
     let (first, last) = relay.port_range;
     let secrets = match auth.secrets.len() {
@@ -66,6 +66,13 @@ fn print_values(screen: &mut Screen, loaded: &Loaded) -> io::Result<()> {
             format!("{} allocations, {} a subject", relay.max_allocations, relay.max_allocations_per_subject),
         ),
         ("signaling", format!("Socket.IO on {}", signaling.path)),
+        (
+            "redis",
+            redis.as_ref().map_or_else(
+                || "none: this node is alone".to_owned(),
+                |redis| format!("{}, prefix {}", redis.place(), redis.prefix),
+            ),
+        ),
         ("ice", [ice.stun_urls.as_slice(), &ice.turn_urls].concat().join(" ")),
     ];
     for (about, found) in lines {

@@ -29,6 +29,9 @@ pub(super) fn examine(patient: &Patient, findings: &mut Findings) {
 fn readiness(address: SocketAddr, answer: &http::Answer, findings: &mut Findings) {
     let state: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     match (answer.status.as_u16(), state["relay"].as_str()) {
+        (200, Some(_)) if state["degraded"] == true => findings.warn(format!(
+            "ready on {address}, but alone: it does not reach Redis; see what `turnpike doctor --only redis` says"
+        )),
         (200, Some(_)) => findings.ok(format!("ready on {address}")),
         (503, Some("down")) => findings.fail(format!(
             "signaling on {address} cannot reach its relay: is turnpike-relay running, and is relay.admin_socket the \

@@ -218,3 +218,13 @@ fn without_a_secret_or_with_an_unknown_group_it_says_what_to_do() {
     let missing = site.command(&["doctor"]).output().unwrap();
     assert_eq!(missing.status.code(), Some(2), "{missing:?}");
 }
+
+#[test]
+fn a_redis_that_is_not_there_is_named_with_its_cure() {
+    let site = site();
+    doctor(&site, &["redis"]).assert_says("redis", "ok", "this node is alone");
+    edit(&site, "[log]\n", "[redis]\nurl = \"redis://:hunter2@127.0.0.1:1\"\n\n[log]\n");
+    let found = doctor(&site, &["redis"]);
+    found.assert_says("redis", "fail", "see that it runs (`systemctl status redis-server`)");
+    assert!(!format!("{:?}", found.findings).contains("hunter2"));
+}

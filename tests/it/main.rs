@@ -38,4 +38,5 @@ mod supervisor;
 mod systemd;
 mod turn_crate;
 mod turn_server;
+mod two_nodes;
 mod upkeep;

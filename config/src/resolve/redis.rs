@@ -82,6 +82,10 @@ mod tests {
         ] {
             assert!(url(text.to_owned()).unwrap().is_some(), "{text}");
         }
+        let shown = |text: &str| Redis { url: Secret::new(text), prefix: String::new() }.place();
+        assert_eq!(shown("rediss://user:w@rd@[2001:db8::1]:6379/1"), "rediss://[2001:db8::1]:6379/1");
+        assert_eq!(shown("unix:///run/redis.sock"), "unix:///run/redis.sock");
+        assert_eq!(shown("redis+sentinel://:w@a:1,b:2/main"), "redis+sentinel://a:1,b:2/main");
         assert_eq!(url(String::new()), Ok(None));
         for text in [
             "127.0.0.1:6379",
