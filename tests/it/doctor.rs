@@ -228,3 +228,51 @@ fn a_redis_that_is_not_there_is_named_with_its_cure() {
     found.assert_says("redis", "fail", "see that it runs (`systemctl status redis-server`)");
     assert!(!format!("{:?}", found.findings).contains("hunter2"));
 }
+
+/// A Redis of the test's own, killed when dropped.
+struct Redis(std::process::Child);
+
+impl Redis {
+    fn start(folder: &std::path::Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new("redis-server");
+        command.current_dir(folder).args(["--save", "", "--unixsocket", "redis.sock"]).args(arguments);
+        let redis = Self(command.stdout(std::process::Stdio::null()).spawn().unwrap());
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while std::os::unix::net::UnixStream::connect(folder.join("redis.sock")).is_err() {
+            assert!(std::time::Instant::now() < deadline, "Redis does not start");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        redis
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn redis_is_reached_over_tls_and_by_its_socket() {
+    let mut site = site();
+    let folder = site.folder.path().to_owned();
+    let authority = crate::authority::Authority::new();
+    authority.sign(&folder, &["localhost"]);
+    fs::write(folder.join("authority.pem"), authority.pem()).unwrap();
+    let port = site.ports.listener().to_string();
+    let tls =
+        ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-ca-cert-file", "authority.pem"];
+    let arguments = [&["--port", "0", "--tls-auth-clients", "no", "--tls-port", &port][..], &tls].concat();
+    let _redis = Redis::start(&folder, &arguments);
+    edit(&site, "[log]\n", &format!("[redis]\nurl = \"rediss://localhost:{port}\"\n\n[log]\n"));
+    let trusting = |site: &Site| {
+        let mut command = site.command(&["doctor", "--json", "--only", "redis"]);
+        command.env("SSL_CERT_FILE", folder.join("authority.pem"));
+        Diagnosis::of(command)
+    };
+    trusting(&site).assert_says("redis", "ok", "Redis 7");
+    doctor(&site, &["redis"]).assert_says("redis", "fail", "does not answer");
+    edit(&site, &format!("rediss://localhost:{port}"), &format!("unix://{}/redis.sock", folder.display()));
+    doctor(&site, &["redis"]).assert_says("redis", "ok", "Redis 7");
+}

@@ -49,15 +49,23 @@ async fn until_redis_is(server: &Server, expected: &str) {
 }
 
 /// Two strangers of two nodes, in a call.
-async fn pair(one: &Server, other: &Server) -> (Client, Client, String) {
+async fn pair(redis: &Redis, one: &Server, other: &Server) -> (Client, Client, String) {
     let (mut a, mut b) = (one.connect().await, other.connect().await);
     assert_eq!(a.ask("queue.join", join()).await["ok"], true);
-    a.event("queue.state").await;
-    // Both joins go to Redis by connections of their own: the order is that of their coming.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_it_waits(redis, &a).await;
     assert_eq!(b.ask("queue.join", join()).await["ok"], true);
     let pair = meet(&mut a, &mut b).await;
     (a, b, pair)
+}
+
+/// Both joins go to Redis by connections of their own: the order is that of their coming.
+async fn until_it_waits(redis: &Redis, client: &Client) {
+    let began = Instant::now();
+    let asked = format!("HGET fleet:s:{} state", client.session);
+    while !redis.ask(&asked).await.contains("waiting") {
+        assert!(began.elapsed() < SOON, "Redis does not know who waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 async fn meet(a: &mut Client, b: &mut Client) -> String {
@@ -92,7 +100,7 @@ async fn candidates(client: &mut Client, count: usize) -> Vec<u64> {
 async fn strangers_of_two_nodes_meet_and_hear_each_other_in_order() {
     let redis = Redis::start().await;
     let [one, other] = fleet(&redis).await;
-    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let (mut a, mut b, pair) = pair(&redis, &one, &other).await;
     assert_eq!(b.ask("signal", description(&pair, 1, "offer")).await["code"], "not_initiator");
     assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
     for seq in 2..=40 {
@@ -115,9 +123,9 @@ async fn strangers_of_two_nodes_meet_and_hear_each_other_in_order() {
     assert_eq!(a.ask("match.next", json!({"pair": pair})).await["ok"], true);
     let ended = b.event("match.ended").await;
     assert_eq!((&ended["reason"], &ended["state"]), (&json!("next"), &json!("idle")));
+    until_it_waits(&redis, &a).await;
     let mut c = other.connect().await;
     c.ask("queue.join", join()).await;
-    a.event("queue.state").await;
     meet(&mut a, &mut c).await;
 }
 
@@ -142,10 +150,25 @@ async fn who_does_not_accept_on_another_node_is_out() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ghost_of_a_dead_node_is_removed_and_nobody_meets_it() {
+    let redis = Redis::start().await;
+    let [one, other] = fleet(&redis).await;
+    for ghost in ["ghost", "nobody"] {
+        redis.ask(&format!("ZADD fleet:open:video 1 {ghost}")).await;
+    }
+    let waits = "state waiting node gone since 1 lines '[\"fleet:open:video\"]' interests '[]' recent '{}' party ghost";
+    redis.ask(&format!("HSET fleet:s:ghost {waits}")).await;
+    let (a, _b, _) = pair(&redis, &one, &other).await;
+    assert!(!a.session.is_empty());
+    assert_eq!(redis.ask("ZCARD fleet:open:video").await, ":0\r\n");
+    assert_eq!(redis.ask("EXISTS fleet:s:ghost").await, ":0\r\n");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_goes_on_on_another_node_and_nothing_is_missing() {
     let redis = Redis::start().await;
     let [one, two, three] = fleet(&redis).await;
-    let (mut a, b, pair) = pair(&one, &two).await;
+    let (mut a, b, pair) = pair(&redis, &one, &two).await;
     assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
     let lost = b.lose();
     assert_eq!(a.event("peer.state").await["state"], "reconnecting");
@@ -183,6 +206,7 @@ async fn a_session_goes_on_on_another_node_and_nothing_is_missing() {
     assert_eq!(a.event("match.ended").await["reason"], "left");
     let mut stranger = one.connect().await;
     stranger.ask("queue.join", join()).await;
+    until_it_waits(&redis, &stranger).await;
     a.ask("queue.join", join()).await;
     meet(&mut stranger, &mut a).await;
 }
@@ -191,8 +215,8 @@ async fn a_session_goes_on_on_another_node_and_nothing_is_missing() {
 async fn a_node_that_stops_leaves_its_sessions_to_the_others() {
     let redis = Redis::start().await;
     let [one, two, three] = fleet(&redis).await;
-    let (mut a, b, pair) = pair(&one, &two).await;
-    let (c, d, inner) = self::pair(&two, &two).await;
+    let (mut a, b, pair) = pair(&redis, &one, &two).await;
+    let (c, d, inner) = self::pair(&redis, &two, &two).await;
     assert_eq!(a.ask("signal", description(&pair, 1, "offer")).await["ok"], true);
     let [mut b, mut c, mut d] = [b, c, d];
     b.event("signal").await;
@@ -225,7 +249,7 @@ async fn a_node_that_stops_leaves_its_sessions_to_the_others() {
 async fn while_redis_is_away_pairs_go_on_and_each_node_matches_its_own() {
     let redis = Redis::start().await;
     let [one, other] = fleet(&redis).await;
-    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let (mut a, mut b, pair) = pair(&redis, &one, &other).await;
     let mut waiting = other.connect().await;
     waiting.ask("queue.join", join()).await;
     waiting.event("queue.state").await;
@@ -261,7 +285,7 @@ async fn while_redis_is_away_pairs_go_on_and_each_node_matches_its_own() {
 async fn a_redis_that_forgets_everything_is_told_again() {
     let mut redis = Redis::start().await;
     let [one, other] = fleet(&redis).await;
-    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let (mut a, mut b, pair) = pair(&redis, &one, &other).await;
     let mut waiting = one.connect().await;
     waiting.ask("queue.join", json!({"mode": "video", "interests": ["chess"], "privacy": "all"})).await;
     waiting.event("queue.state").await;
@@ -300,7 +324,7 @@ async fn a_failover_by_sentinel_loses_no_pair_and_nobody_who_waits() {
     sentinel.until_it_knows_a_replica().await;
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
     let (one, other) = (node(&url).await, node(&url).await);
-    let (mut a, mut b, pair) = pair(&one, &other).await;
+    let (mut a, mut b, pair) = pair(&master, &one, &other).await;
     let mut waiting = one.connect().await;
     waiting.ask("queue.join", join()).await;
     waiting.event("queue.state").await;
