@@ -12,7 +12,7 @@ export default defineConfig(
     languageOptions: { globals: globals.node },
   },
   {
-    files: ["tests/clients/page_call.mjs"],
+    files: ["grafana/previews/draw.js", "tests/clients/page_call.mjs"],
     languageOptions: { globals: globals.browser },
   },
   {
