@@ -42,7 +42,7 @@ use crate::{
     },
     ice::IceSource,
     limit::{Bucket, Connections},
-    metrics::Metrics,
+    metrics::{Metrics, OUT},
     privacy, random,
     relay_revoke::EndedPairs,
     store::Shared,
@@ -539,7 +539,7 @@ impl Hub {
     fn emit(&self, state: &mut State, now: Duration, session: Id, event: &ServerEvent) -> bool {
         let Some(entry) = state.sessions.get_mut(&session) else { return false };
         match entry.outbox.emit(now, event) {
-            Emitted::Sent => self.metrics.socket_events.with_label_values(&[event.name(), "out"]).inc(),
+            Emitted::Sent => self.metrics.socket_events.with_label_values(OUT).inc(),
             Emitted::Kept => {}
             Emitted::Lost => {
                 state.absences.look_at(now, session);

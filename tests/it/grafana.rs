@@ -19,6 +19,7 @@ use turnpike_turn_client::Credentials;
 use crate::{
     http,
     node::{Node, SECRET, Site, in_an_hour},
+    redis::Redis,
 };
 
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -309,8 +310,10 @@ fn every_query_of_every_panel_and_rule_returns_data_from_a_real_prometheus() {
     let mut site =
         Site::new(Ipv4Addr::LOCALHOST, "allow_peers = [\"127.0.0.1/32\"]\ndrain_timeout = \"0s\"").with_tls();
     let prometheus = SocketAddr::from((Ipv4Addr::LOCALHOST, site.ports.listener()));
+    let redis = Redis::start();
     let mut command = site.command(&["run"]);
     command
+        .env("TURNPIKE_REDIS__URL", redis.url())
         .env("TURNPIKE_METRICS__SELFTEST", "1s")
         .env("TURNPIKE_COST__PRESET", "vultr")
         .env("TURNPIKE_COST__COMPARE", "[{ vendor = \"cloudflare\" }]")

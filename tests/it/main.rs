@@ -21,6 +21,7 @@ mod pair_end;
 mod port_443;
 mod ports;
 mod probe;
+mod redis;
 mod refusals;
 mod reload;
 mod rest_revoke;

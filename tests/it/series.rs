@@ -1,7 +1,7 @@
 //! How many series a node has, whoever has come and gone.
 //!
 //! A node is one machine with everything on: what a Prometheus scrapes from the relay and from signaling together, with TLS,
-//! both IP families, prices, a comparison, two tenants, a budget and the self-test.
+//! both IP families, prices, a comparison, two tenants, a budget, Redis and the self-test.
 
 use std::{
     net::{Ipv4Addr, SocketAddr, UdpSocket},
@@ -14,6 +14,7 @@ use turnpike_turn_client::{AllocateOptions, Allocation, Credentials, Error, Tran
 use crate::{
     http,
     node::{Node, SECRET, Site, in_an_hour},
+    redis::Redis,
     session::Client,
 };
 
@@ -22,11 +23,12 @@ const USERS: usize = 1_000;
 const CROWDS: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn node() -> Node {
+fn node(redis: &Redis) -> Node {
     let keys = "allow_peers = [\"127.0.0.1/32\"]\ndrain_timeout = \"0s\"";
     let site = Site::new(Ipv4Addr::LOCALHOST, keys).with_tls().with_ipv6();
     let mut command = site.command(&["run"]);
     command
+        .env("TURNPIKE_REDIS__URL", redis.url())
         .env("TURNPIKE_METRICS__TENANTS", "[\"shop\", \"blog\"]")
         .env("TURNPIKE_METRICS__SELFTEST", "1s")
         .env("TURNPIKE_COST__PRESET", "vultr")
@@ -131,7 +133,8 @@ fn strange_things(node: &Node, nth: usize) {
 
 #[test]
 fn a_thousand_users_come_and_go_and_leave_no_series_behind() {
-    let node = node();
+    let redis = Redis::start();
+    let node = node(&redis);
     until_tested(&node);
     let before = series(&node);
     std::thread::scope(|scope| {

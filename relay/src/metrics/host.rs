@@ -6,7 +6,7 @@ use std::fs;
 /// Devices that are told of, so that containers that come and go make no series.
 const MOST: usize = 8;
 /// Interfaces of virtual machines, containers and bridges of this host: what they carry is on no bill.
-const INNER: [&str; 8] = ["lo", "veth", "docker", "br-", "virbr", "tap", "cali", "vnet"];
+const INNER: [&str; 10] = ["lo", "veth", "docker", "br-", "virbr", "tap", "cali", "vnet", "ifb", "dummy"];
 
 /// The devices of this machine when the process began.
 #[derive(Debug)]

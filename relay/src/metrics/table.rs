@@ -127,15 +127,15 @@ pub(crate) static TABLE: &[Row] = &[
         help: "IP-layer bytes of allocations, by leg (client or peer) and direction as seen from the relay; hairpinned \
                ones included. Peers are always reached over udp.",
         labels: &["leg", "direction", "transport", "family", "datapath"],
-        samples: |reading| flows(reading, |flow| flow.bytes),
+        samples: bytes,
     },
     Row {
         name: "turnpike_relay_packets_total",
         kind: Kind::Counter,
         help: "Packets of allocations, datagrams or TCP segments, by leg (client or peer) and direction as seen from the \
                relay; hairpinned ones included. Peers are always reached over udp.",
-        labels: &["leg", "direction", "transport", "family", "datapath"],
-        samples: |reading| flows(reading, |flow| flow.packets),
+        labels: &["leg", "direction", "transport", "datapath"],
+        samples: packets,
     },
     Row {
         name: "turnpike_relay_hairpin_bytes_total",
@@ -655,9 +655,9 @@ fn ports(reading: &Reading, value: fn(&PortCount) -> usize) -> Vec<Sample> {
 }
 
 /// Both legs, each by its own transport and the family of its own addresses.
-fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
+fn bytes(reading: &Reading) -> Vec<Sample> {
     let sample = |leg, direction, transport: Transport, family: Family, flow: &Flow| {
-        (vec![leg, direction, transport.name(), family.name(), USER], value(flow) as f64)
+        (vec![leg, direction, transport.name(), family.name(), USER], flow.bytes as f64)
     };
     let mut samples = Vec::new();
     let mut peers = ByFamily::<Traffic>::default();
@@ -670,5 +670,24 @@ fn flows(reading: &Reading, value: fn(&Flow) -> u64) -> Vec<Sample> {
         samples.push(sample("peer", "in", Transport::Udp, family, &traffic.peer_in));
         samples.push(sample("peer", "out", Transport::Udp, family, &traffic.peer_out));
     }
+    samples
+}
+
+/// The same without the families, for bytes have them already.
+fn packets(reading: &Reading) -> Vec<Sample> {
+    let sample = |leg, direction, transport: Transport, flow: &Flow| {
+        (vec![leg, direction, transport.name(), USER], flow.packets as f64)
+    };
+    let mut samples = Vec::new();
+    for transport in Transport::ALL {
+        let mut clients = Traffic::default();
+        let own = reading.total.traffic.iter().filter(|(of, ..)| of == transport);
+        own.for_each(|(.., traffic)| clients.add(traffic));
+        samples.push(sample("client", "in", *transport, &clients.client_in));
+        samples.push(sample("client", "out", *transport, &clients.client_out));
+    }
+    let all = reading.total.total_traffic();
+    samples.push(sample("peer", "in", Transport::Udp, &all.peer_in));
+    samples.push(sample("peer", "out", Transport::Udp, &all.peer_out));
     samples
 }

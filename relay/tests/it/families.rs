@@ -70,12 +70,16 @@ async fn one_allocation_relays_over_both_families_and_counts_each_by_its_headers
     }
     // Two allocations, and each has sent two datagrams and heard one over each family; a client of one family has asked
     // for two channels and to end, and sent four datagrams.
-    for (leg, direction, packets) in [("peer", "out", 4.0), ("peer", "in", 2.0), ("client", "in", 7.0)] {
-        for family in ["ipv4", "ipv6"] {
+    for (leg, direction, packets) in [("peer", "out", 8.0), ("peer", "in", 4.0), ("client", "in", 14.0)] {
+        let labels = format!("leg=\"{leg}\",direction=\"{direction}\",transport=\"udp\",datapath=\"user\"");
+        metrics::until(&server, &format!("turnpike_relay_packets_total{{{labels}}}"), packets).await;
+    }
+    for (family, headers) in [("ipv4", 28.0), ("ipv6", 48.0)] {
+        for (direction, bytes) in [("out", 46.0 + 4.0 * headers), ("in", 8.0 + 2.0 * headers)] {
             let labels = format!(
-                "leg=\"{leg}\",direction=\"{direction}\",transport=\"udp\",family=\"{family}\",datapath=\"user\""
+                "leg=\"peer\",direction=\"{direction}\",transport=\"udp\",family=\"{family}\",datapath=\"user\""
             );
-            metrics::until(&server, &format!("turnpike_relay_packets_total{{{labels}}}"), packets).await;
+            metrics::until(&server, &format!("turnpike_relay_bytes_total{{{labels}}}"), bytes).await;
         }
     }
     server.stop().await;

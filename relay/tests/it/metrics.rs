@@ -133,7 +133,7 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
     }
     for name in [
         "turnpike_relay_bytes_total{leg=\"client\",direction=\"in\",transport=\"udp\",family=\"ipv4\",datapath=\"user\"}",
-        "turnpike_relay_packets_total{leg=\"peer\",direction=\"out\",transport=\"udp\",family=\"ipv4\",datapath=\"user\"}",
+        "turnpike_relay_packets_total{leg=\"peer\",direction=\"out\",transport=\"udp\",datapath=\"user\"}",
         "turnpike_relay_bytes_total{leg=\"client\",direction=\"in\",transport=\"tls\",family=\"ipv6\",datapath=\"user\"}",
         "turnpike_allocations{transport=\"tcp\",family=\"ipv4\"}",
         "turnpike_allocations_created_total{transport=\"tls\"}",

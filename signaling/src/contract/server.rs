@@ -94,7 +94,7 @@ pub(crate) enum ServerEvent {
 }
 
 impl ServerEvent {
-    /// Every name, for metrics.
+    /// Every name.
     pub(crate) const NAMES: &'static [&'static str] = &[
         "hello",
         "session.resumed",
