@@ -2,7 +2,7 @@
 // overview, relay and signaling: a node of this machine under load for some minutes. cost: a month of synthetic data.
 //
 // npm run previews -w grafana [-- overview relay signaling cost]
-// It needs prometheus, promtool and chromium, and target/debug/{turnpike,turnpike-bench}.
+// It needs prometheus, promtool, redis-server, openssl and chromium, and target/debug/{turnpike,turnpike-bench}.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";

@@ -15,7 +15,7 @@ import { Prometheus } from "./prometheus.mjs";
 const binary = (name) => resolve(import.meta.dirname, "../../target/debug", name);
 const TURNPIKE = process.env.TURNPIKE ?? binary("turnpike");
 const BENCH = process.env.TURNPIKE_BENCH ?? binary("turnpike-bench");
-const PORTS = { turn: 23_478, tls: 25_349, http: 28_080, relay: 29_650, signaling: 29_651, prometheus: 29_090 };
+const PORTS = { turn: 23_478, tls: 25_349, http: 28_080, relay: 29_650, signaling: 29_651, prometheus: 29_090, redis: 26_379 };
 const SECRET = "a secret for pictures alone, of 32 bytes and more";
 const at = (port) => `127.0.0.1:${port}`;
 
@@ -48,6 +48,8 @@ resume_for = "5s"
 relay_listen = "${at(PORTS.relay)}"
 signaling_listen = "${at(PORTS.signaling)}"
 selftest = "5s"
+[redis]
+url = "redis://${at(PORTS.redis)}"
 [mint]
 anonymous = true
 [cost]
@@ -77,6 +79,8 @@ export async function underLoad(seconds, look) {
   const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", join(folder, "key.pem")];
   const certificate = ["req", "-x509", ...key, "-out", join(folder, "cert.pem"), "-days", "61", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
   execFileSync("openssl", certificate, { stdio: "ignore" });
+  const store = ["--port", PORTS.redis, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder];
+  const redis = spawn("redis-server", store.map(String), { stdio: "ignore" });
   const node = spawn(TURNPIKE, ["run", "--config", join(folder, "turnpike.toml")], { stdio: ["ignore", "ignore", "pipe"] });
   let prometheus;
   try {
@@ -91,6 +95,7 @@ export async function underLoad(seconds, look) {
   } finally {
     prometheus?.end();
     node.kill("SIGKILL");
+    redis.kill("SIGKILL");
     await once(node, "exit");
     rmSync(folder, { recursive: true });
   }
