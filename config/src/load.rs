@@ -105,11 +105,14 @@ impl fmt::Display for Note {
 /// [`ConfigError`] with every problem found; nothing was made then.
 pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
     let text = request.file.as_deref().map_or_else(|| Ok(String::new()), read)?;
-    let (Resolved { mut config, secret_file, api_keys_file, mut notes }, written) =
+    let (Resolved { mut config, secret_file, api_keys_file, admin_keys_file, mut notes }, written) =
         resolve_text(request, &text, host)?;
     let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
     if let Some(path) = api_keys_file {
-        config.auth.api_keys = read_keys(&path).map_err(refused)?;
+        config.auth.api_keys = read_keys(&path, "API key").map_err(refused)?;
+    }
+    if let Some(path) = admin_keys_file {
+        config.auth.admin_keys = read_keys(&path, "admin key").map_err(refused)?;
     }
     config.auth.secrets = match read_secrets(&secret_file).map_err(refused)? {
         Some(secrets) => {
@@ -128,7 +131,7 @@ pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
     Ok(Loaded { config, file: request.file.clone(), secret_file, notes, written })
 }
 
-/// Checks the text of a file and the environment as [`load`] does, and opens nothing: secrets and API keys stay empty.
+/// Checks the text of a file and the environment as [`load`] does, and opens nothing: secrets and keys stay empty.
 ///
 /// # Errors
 /// [`ConfigError`] with every problem found.

@@ -43,6 +43,7 @@ pub(crate) struct Auth {
     pub(crate) credential_ttl: Key<String>,
     pub(crate) strict_expiry: Key<bool>,
     pub(crate) api_keys_file: Key<String>,
+    pub(crate) admin_keys_file: Key<String>,
     pub(crate) static_user: Vec<StaticUser>,
 }
 
@@ -110,6 +111,8 @@ pub(crate) struct Signaling {
     pub(crate) resume_for: Key<String>,
     pub(crate) pair_grace: Key<String>,
     pub(crate) rematch_after: Key<String>,
+    pub(crate) ban_after_reports: Key<i64>,
+    pub(crate) ban_for: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

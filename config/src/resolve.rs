@@ -35,10 +35,11 @@ pub(crate) struct Purpose<'a> {
 /// A configuration without the contents of its secret files.
 #[derive(Debug)]
 pub(crate) struct Resolved {
-    /// Everything but `auth.secrets` and `auth.api_keys`, which are empty.
+    /// Everything but `auth.secrets` and the keys of `auth`, which are empty.
     pub(crate) config: Config,
     pub(crate) secret_file: PathBuf,
     pub(crate) api_keys_file: Option<PathBuf>,
+    pub(crate) admin_keys_file: Option<PathBuf>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -72,7 +73,13 @@ pub(crate) fn resolve(
     }
     let config =
         Config { node, auth, relay, tls, signaling, ice, mint, redis, metrics, usage, cost, budget, log };
-    Ok(Resolved { config, secret_file: files.secret, api_keys_file: files.api_keys, notes })
+    Ok(Resolved {
+        config,
+        secret_file: files.secret,
+        api_keys_file: files.api_keys,
+        admin_keys_file: files.admin_keys,
+        notes,
+    })
 }
 
 impl Purpose<'_> {

@@ -127,6 +127,8 @@ pub struct Auth {
     pub strict_expiry: bool,
     /// Bearer keys of embedders for `POST /v1/ice` and `GET /turn`.
     pub api_keys: Vec<Secret>,
+    /// Bearer keys of operators for signaling's admin endpoints.
+    pub admin_keys: Vec<Secret>,
     /// Users with a fixed password, for tests and old clients.
     pub static_users: Vec<StaticUser>,
 }
@@ -257,6 +259,10 @@ pub struct Signaling {
     pub pair_grace: Duration,
     /// The same two are not matched again within this time.
     pub rematch_after: Duration,
+    /// So many people report somebody, who is then banned; 0: nobody is banned without an operator.
+    pub ban_after_reports: u32,
+    /// How long such a ban lasts.
+    pub ban_for: Duration,
 }
 
 /// What clients are told about ICE.

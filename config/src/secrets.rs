@@ -60,11 +60,11 @@ pub(crate) fn read_secrets(path: &Path) -> Result<Option<Vec<Secret>>, SecretErr
 }
 
 /// The keys of a file, one a line.
-pub(crate) fn read_keys(path: &Path) -> Result<Vec<Secret>, SecretError> {
+pub(crate) fn read_keys(path: &Path, what: &'static str) -> Result<Vec<Secret>, SecretError> {
     let missing = || SecretError::Unreadable { path: path.into(), error: io::ErrorKind::NotFound.into() };
     let lines = read_lines(path)?.ok_or_else(missing)?;
     if lines.is_empty() {
-        return Err(SecretError::NoKeys { path: path.into(), what: "API key" });
+        return Err(SecretError::NoKeys { path: path.into(), what });
     }
     Ok(lines.into_iter().map(|(_, key)| key).collect())
 }
@@ -261,7 +261,8 @@ mod tests {
         fs::write(&path, "\n \n").unwrap();
         assert!(said(read_secrets(&path).unwrap_err()).starts_with("the secret file FILE holds nothing"));
         assert!(
-            said(read_keys(&path).unwrap_err()).starts_with("FILE holds nothing: write one API key a line")
+            said(read_keys(&path, "API key").unwrap_err())
+                .starts_with("FILE holds nothing: write one API key a line")
         );
 
         fs::remove_file(&path).unwrap();

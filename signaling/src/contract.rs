@@ -7,8 +7,8 @@ mod server;
 #[cfg(test)]
 pub(crate) use client::Description;
 pub(crate) use client::{
-    Candidate, CandidateType, ChatSend, ClientEvent, Connect, DescriptionType, PairStats, Privacy, QueueJoin,
-    Resume, Signal, SignalBody, WireId,
+    Candidate, CandidateType, Category, ChatSend, ClientEvent, Connect, DescriptionType, PairStats, Privacy,
+    QueueJoin, Report, Resume, Signal, SignalBody, WireId,
 };
 pub(crate) use code::ErrorCode;
 pub(crate) use server::{
@@ -29,5 +29,7 @@ pub(crate) const MAX_CANDIDATES: usize = 64;
 pub(crate) const MAX_CHAT_BYTES: usize = 2048;
 /// Longest id of one in characters.
 pub(crate) const MAX_CHAT_ID_CHARS: usize = 64;
+/// Longest note of a report in characters.
+pub(crate) const MAX_NOTE_CHARS: usize = 500;
 /// Largest Socket.IO message and WebSocket frame in bytes.
 pub(crate) const MAX_MESSAGE_BYTES: usize = 64 * 1024;

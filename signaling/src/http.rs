@@ -1,5 +1,6 @@
 //! The HTTP side: ICE configuration, the draft's dialect, health, and the page.
 
+mod admin;
 mod gate;
 mod health;
 mod ice;
@@ -10,7 +11,10 @@ mod problem;
 mod revoke;
 mod turn_rest;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -32,12 +36,17 @@ use crate::{
     clock::Clock,
     hub::Hub,
     ice::{IceSource, RelayUp},
-    limit::{Connections, MintLimit},
+    limit::{Bucket, Connections, SourceLimit},
     metrics::{Metrics, PAGE},
+    moderation::Moderation,
 };
 
 /// JSON bodies are small.
 const MAX_BODY: usize = 16 * 1024;
+/// Requests to admin endpoints without a right key, of one address in a minute and in an hour.
+const ADMIN_REQUESTS: (u32, u32) = (30, 300);
+/// With one, all together: in a second, and at once.
+const ADMIN_PACE: (u32, u32) = (50, 200);
 
 /// What the handlers share.
 pub(crate) struct Context {
@@ -49,8 +58,13 @@ pub(crate) struct Context {
     pub(crate) admin_socket: PathBuf,
     pub(crate) clock: Clock,
     pub(crate) api_keys: ArcSwap<Vec<Secret>>,
+    pub(crate) admin_keys: ArcSwap<Vec<Secret>>,
+    pub(crate) admin_limit: SourceLimit,
+    pub(crate) admin_pace: Mutex<Bucket>,
+    pub(crate) moderation: Arc<Moderation>,
+    pub(crate) node: String,
     pub(crate) anonymous: bool,
-    pub(crate) mint_limit: MintLimit,
+    pub(crate) mint_limit: SourceLimit,
     pub(crate) connections: Arc<Connections>,
     pub(crate) origins: Vec<String>,
     pub(crate) trusted_proxies: Vec<IpNet>,
@@ -64,6 +78,7 @@ impl Context {
         ice: Arc<IceSource>,
         metrics: Arc<Metrics>,
         relay: RelayUp,
+        moderation: Arc<Moderation>,
         clock: Clock,
     ) -> Self {
         let signaling = &config.signaling;
@@ -76,8 +91,13 @@ impl Context {
             admin_socket: config.relay.admin_socket.clone(),
             clock,
             api_keys: ArcSwap::from_pointee(config.auth.api_keys.clone()),
+            admin_keys: ArcSwap::from_pointee(config.auth.admin_keys.clone()),
+            admin_limit: SourceLimit::new(ADMIN_REQUESTS.0, ADMIN_REQUESTS.1),
+            admin_pace: Mutex::new(Bucket::new(ADMIN_PACE.0, ADMIN_PACE.1)),
+            moderation,
+            node: config.node.name.clone(),
             anonymous: config.mint.anonymous,
-            mint_limit: MintLimit::new(config.mint.per_ip_per_minute, config.mint.per_ip_per_hour),
+            mint_limit: SourceLimit::new(config.mint.per_ip_per_minute, config.mint.per_ip_per_hour),
             connections: Arc::new(Connections::new(signaling.max_sockets, signaling.max_sockets_per_ip)),
             origins: signaling.origins.clone(),
             trusted_proxies: signaling.trusted_proxies.clone(),
@@ -86,7 +106,18 @@ impl Context {
     }
 }
 
-/// Everything that strangers and embedders reach.
+impl Context {
+    /// `up`, `down`, or `elsewhere` where `ice.urls` names other relays.
+    fn relay_state(&self) -> &'static str {
+        match (self.own_relay, self.relay.get()) {
+            (false, _) => "elsewhere",
+            (true, true) => "up",
+            (true, false) => "down",
+        }
+    }
+}
+
+/// Everything that strangers, embedders and operators reach.
 pub(crate) fn public(context: Arc<Context>, sockets: SocketIoLayer) -> Router {
     let origins = context.origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
     let cors = CorsLayer::new()
@@ -97,6 +128,7 @@ pub(crate) fn public(context: Arc<Context>, sockets: SocketIoLayer) -> Router {
         .route("/v1/ice", get(ice::get).post(ice::post).layer(cors))
         .route("/v1/ice/{credential_id}", delete(revoke::credential))
         .route("/v1/subjects/{subject}/credentials", delete(revoke::subject))
+        .merge(admin::routes(&context))
         .route("/openapi.json", get(openapi::get))
         .route("/turn", get(turn_rest::get))
         .route("/healthz", get(health::healthz))

@@ -7,6 +7,7 @@ mod across;
 mod call;
 mod chat;
 mod handover;
+mod moderated;
 mod negotiation;
 mod outbox;
 mod presence;
@@ -29,6 +30,7 @@ use self::{
     across::Said,
     call::{Call, Path},
     chat::SentLines,
+    moderated::Partners,
     negotiation::Negotiation,
     outbox::{Emitted, Outbox},
     presence::{Absences, Away},
@@ -43,6 +45,7 @@ use crate::{
     ice::IceSource,
     limit::{Bucket, Connections},
     metrics::{Metrics, OUT},
+    moderation::{Moderation, Person},
     privacy, random,
     relay_revoke::EndedPairs,
     store::Shared,
@@ -62,6 +65,7 @@ pub(crate) struct Hub {
     metrics: Arc<Metrics>,
     /// Where ended pairs go, when this node has a relay of its own.
     ended_pairs: Option<EndedPairs>,
+    moderation: Arc<Moderation>,
     clock: Clock,
     node: String,
     rules: Rules,
@@ -99,6 +103,9 @@ struct Session {
     /// What a new socket names to go on with this session.
     resume: Id,
     source: IpAddr,
+    /// The browser that it is of, by its label.
+    device: Option<Id>,
+    partners: Partners,
     /// While it has no socket.
     away: Option<Away>,
     privacy: Privacy,
@@ -127,6 +134,7 @@ impl Hub {
         ice: Arc<IceSource>,
         metrics: Arc<Metrics>,
         ended_pairs: Option<EndedPairs>,
+        moderation: Arc<Moderation>,
         clock: Clock,
     ) -> Self {
         let rules = Rules {
@@ -139,6 +147,7 @@ impl Hub {
             ice,
             metrics,
             ended_pairs,
+            moderation,
             clock,
             node: config.node.name.clone(),
             rules,
@@ -156,7 +165,7 @@ impl Hub {
     }
 
     /// A session begins and is greeted.
-    fn enter(&self, outlet: Outlet, source: IpAddr) -> Result<Attached, ErrorCode> {
+    fn enter(&self, outlet: Outlet, source: IpAddr, device: Option<Id>) -> Result<Attached, ErrorCode> {
         let now = self.clock.mono();
         let mut state = self.lock();
         if state.draining {
@@ -164,6 +173,9 @@ impl Hub {
         }
         let (id, token, resume) = (random::id(), random::id(), random::id());
         state.matching.enter(id);
+        if let Some(device) = device {
+            state.matching.introduce(id, device);
+        }
         state.by_token.insert(token, id);
         state.by_resume.insert(resume, id);
         if let Some(shared) = &state.shared {
@@ -174,6 +186,8 @@ impl Hub {
             token,
             resume,
             source,
+            device,
+            partners: Partners::default(),
             away: None,
             privacy: Privacy::All,
             events: Bucket::new(EVENTS.0, EVENTS.1),
@@ -199,6 +213,17 @@ impl Hub {
         };
         self.emit(&mut state, now, id, &hello);
         Ok(attached)
+    }
+
+    /// Whether somebody is kept out.
+    pub(crate) fn is_banned(&self, person: &Person) -> bool {
+        self.moderation.ban_of(person).is_some()
+    }
+
+    /// These people are never matched.
+    pub(crate) fn keep_apart(&self, blocks: impl IntoIterator<Item = (Id, Id)>) {
+        let mut state = self.lock();
+        blocks.into_iter().for_each(|(one, other)| state.matching.keep_apart(one, other));
     }
 
     /// Counts an event of a client against its rates.
@@ -357,7 +382,9 @@ impl Hub {
     /// From now on nobody enters and nobody is paired; all are told when to come back, spread over time.
     pub(crate) fn drain(&self) {
         let mut state = self.lock();
-        state.draining = true;
+        if std::mem::replace(&mut state.draining, true) {
+            return;
+        }
         state.matching.drain();
         let now = self.clock.mono();
         for session in state.sessions.values_mut() {
@@ -484,8 +511,10 @@ impl Hub {
                 self.emit(state, now, session, &found);
             }
             Event::Started { session, pair } => {
-                if let Some(call) = state.calls.get_mut(&pair) {
-                    call.start(now);
+                if let Some(call) = state.calls.get_mut(&pair)
+                    && call.start(now)
+                {
+                    Self::have_met(state, pair);
                 }
                 self.emit(state, now, session, &ServerEvent::MatchStart { pair });
             }
@@ -496,6 +525,9 @@ impl Hub {
                     self.call_ended(&call);
                     self.tell_relay(pair, &call);
                     self.pair_ended.notify_waiters();
+                }
+                if let Some(entry) = state.sessions.get_mut(&session) {
+                    entry.partners.ended(now, pair);
                 }
                 let next = if waiting { "waiting" } else { "idle" };
                 self.emit(state, now, session, &ServerEvent::MatchEnded { pair, reason, state: next });

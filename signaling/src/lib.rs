@@ -15,6 +15,7 @@ mod ice;
 mod internal_socket;
 mod limit;
 mod metrics;
+mod moderation;
 mod privacy;
 mod random;
 mod relay_admin;

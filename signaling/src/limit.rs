@@ -38,14 +38,14 @@ impl Bucket {
     }
 }
 
-/// Sources whose mints are remembered; past them, unknown sources wait for one to be forgotten.
+/// Sources whose requests are remembered; past them, unknown sources wait for one to be forgotten.
 const SOURCES: usize = 20_000;
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Anonymous mints of each IPv4 address or IPv6 /64.
+/// Requests of one kind of each IPv4 address or IPv6 /64.
 #[derive(Debug)]
-pub(crate) struct MintLimit {
+pub(crate) struct SourceLimit {
     per_minute: u32,
     per_hour: u32,
     sources: Mutex<HashMap<IpAddr, [Window; 2]>>,
@@ -57,12 +57,12 @@ struct Window {
     used: u32,
 }
 
-impl MintLimit {
+impl SourceLimit {
     pub(crate) fn new(per_minute: u32, per_hour: u32) -> Self {
         Self { per_minute, per_hour, sources: Mutex::default() }
     }
 
-    /// Counts a mint.
+    /// Counts a request.
     ///
     /// # Errors
     /// How long the source has to wait.
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn mints_are_limited_by_minute_and_by_hour_and_by_source() {
-        let limit = MintLimit::new(3, 5);
+        let limit = SourceLimit::new(3, 5);
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         assert_eq!((0..9).filter(|_| limit.take(seconds(0.0), one).is_ok()).count(), 3);
         assert_eq!(limit.take(seconds(10.0), one), Err(seconds(50.0)));

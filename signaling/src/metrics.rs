@@ -6,8 +6,8 @@ use std::{
 };
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
     proto::{MetricFamily, MetricType},
 };
 use turnpike_relay_api::catalogue::MetricRow;
@@ -83,6 +83,9 @@ pub(crate) struct Metrics {
     pub(crate) redis_up: IntGauge,
     pub(crate) redis_command_seconds: Histogram,
     pub(crate) redis_errors: IntCounterVec,
+    pub(crate) reports: IntCounter,
+    pub(crate) bans: IntGauge,
+    pub(crate) moderation_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -204,6 +207,15 @@ impl Metrics {
                 "Times that the way to Redis was lost: not connected, a command not answered, nothing read.",
                 &[("kind", REDIS)],
             ),
+            reports: make.register(IntCounter::with_opts(opts(
+                "reports_total",
+                "Reports of strangers about their partners.",
+            ))),
+            bans: make.gauge("bans", "Bans in force."),
+            moderation_dropped: make.register(IntCounter::with_opts(opts(
+                "moderation_dropped_total",
+                "Reports, blocks and bans that could not be kept: too many waited, or the state folder cannot be written.",
+            ))),
             registry: make.registry,
             redis: redis.registry,
             shares: AtomicBool::new(false),

@@ -22,10 +22,11 @@ impl Remote {
         })
     }
 
-    /// Signs with this secret and takes these API keys from now on.
+    /// Signs with this secret and takes these keys from now on.
     pub fn set_logins(&self, auth: &Auth) {
         self.0.ice.set_secret(auth);
         self.0.api_keys.store(Arc::new(auth.api_keys.clone()));
+        self.0.admin_keys.store(Arc::new(auth.admin_keys.clone()));
     }
 }
 

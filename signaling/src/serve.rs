@@ -37,6 +37,7 @@ use crate::{
     ice::{IceSource, RelayUp},
     internal_socket::{self, InternalSocket},
     metrics::Metrics,
+    moderation::{self, Rule},
     random, relay_health,
     relay_revoke::{self, Waiting},
     socket,
@@ -109,13 +110,23 @@ impl Signaling {
         let counted = Arc::new(Metrics::new());
         let ice = Arc::new(IceSource::new(config, relay.clone(), clock));
         let (to_be_ended, ended_pairs) = config.ice.own_relay.then(|| relay_revoke::queue(&counted)).unzip();
-        let hub = Arc::new(Hub::new(config, Arc::clone(&ice), Arc::clone(&counted), to_be_ended, clock));
+        let rule = Rule { reports: config.signaling.ban_after_reports, lasts: config.signaling.ban_for };
+        let (moderation, clerk) = moderation::open(&config.node.state_dir, rule, clock, &counted);
+        let (minter, judge) = (Arc::clone(&ice), Arc::clone(&moderation));
+        let hub = Arc::new(Hub::new(config, minter, Arc::clone(&counted), to_be_ended, judge, clock));
+        hub.keep_apart(clerk.blocks());
+        let bailiff = Arc::downgrade(&hub);
+        clerk.start(&moderation, move |ban| {
+            if let Some(hub) = bailiff.upgrade() {
+                hub.enforce(ban);
+            }
+        });
         let state_file = StateFile::new(&config.node.state_dir, config.signaling.resume_for);
         state_file.take_back(&hub, clock);
         let place = config.redis.as_ref().map(|redis| Place::new(redis.url(), &redis.prefix)).transpose()?;
         let stores = place.map(|place| hub.share(random::id(), place));
         let (layer, sockets) = socket::layer(config, Arc::clone(&hub), Arc::clone(&counted));
-        let context = Arc::new(Context::new(config, hub, ice, counted, relay, clock));
+        let context = Arc::new(Context::new(config, hub, ice, counted, relay, moderation, clock));
         Ok(Self {
             listening,
             public,
@@ -185,6 +196,7 @@ impl Signaling {
             }
         }
         apart.cancel();
+        self.context.moderation.finish().await;
         self.sockets.close().await;
         ended.cancel();
         for task in serving {

@@ -23,6 +23,7 @@ use crate::{
     http::Connection,
     hub::{Attached, Hub, Outlet},
     metrics::Metrics,
+    moderation::{Person, device_of},
 };
 
 /// The version of the contract.
@@ -51,6 +52,7 @@ struct Received {
 struct Opened {
     socket: SocketRef,
     source: IpAddr,
+    device: Option<Id>,
     connection: Connection,
     received: mpsc::Receiver<Received>,
     closed: CancellationToken,
@@ -95,8 +97,9 @@ pub(crate) fn layer(config: &Config, hub: Arc<Hub>, metrics: Arc<Metrics>) -> (S
         greeter.connected(socket, auth.0.ok());
         std::future::ready(())
     };
-    let doorkeeper = move |auth: TryData<Value>| {
-        let admitted = service.admit(auth.0.ok());
+    let doorkeeper = move |socket: SocketRef, auth: TryData<Value>| {
+        let source = socket.req_parts().extensions.get::<ClientAddress>().copied();
+        let admitted = service.admit(auth.0.ok(), source);
         std::future::ready(admitted)
     };
     io.ns("/", connect.with(doorkeeper));
@@ -105,13 +108,20 @@ pub(crate) fn layer(config: &Config, hub: Arc<Hub>, metrics: Arc<Metrics>) -> (S
 
 impl Service {
     /// Checks the auth object of CONNECT.
-    fn admit(&self, auth: Option<Value>) -> Result<(), ErrorCode> {
+    fn admit(&self, auth: Option<Value>, source: Option<ClientAddress>) -> Result<(), ErrorCode> {
         let admitted = match auth.map(serde_json::from_value::<Connect>) {
             // Who is in a call goes on with it to its end.
             Some(Ok(Connect { v: VERSION, resume: None, .. })) if self.hub.is_draining() => {
                 Err(ErrorCode::Draining)
             }
-            Some(Ok(Connect { v: VERSION, .. })) => Ok(()),
+            Some(Ok(Connect { v: VERSION, device, .. })) => {
+                let device = device.map(|token| device_of(token.0));
+                let person = source.map(|ClientAddress(address)| Person::new(device, address));
+                match person.is_some_and(|person| self.hub.is_banned(&person)) {
+                    true => Err(ErrorCode::Banned),
+                    false => Ok(()),
+                }
+            }
             Some(Ok(_)) => Err(ErrorCode::UnsupportedVersion),
             Some(Err(_)) | None => Err(ErrorCode::BadRequest),
         };
@@ -121,7 +131,9 @@ impl Service {
     fn connected(self: &Arc<Self>, socket: SocketRef, auth: Option<Value>) {
         let (closed, cut_off) = (CancellationToken::new(), CancellationToken::new());
         let (inbox, received) = mpsc::channel(INBOX);
-        let resume = auth.and_then(|auth| serde_json::from_value::<Connect>(auth).ok()?.resume);
+        let auth = auth.and_then(|auth| serde_json::from_value::<Connect>(auth).ok());
+        let device = auth.as_ref().and_then(|auth| auth.device).map(|token| device_of(token.0));
+        let resume = auth.and_then(|auth| auth.resume);
         let extensions = &socket.req_parts().extensions;
         let (Some(ClientAddress(source)), Some(connection)) =
             (extensions.get().copied(), extensions.get::<Connection>().cloned())
@@ -142,7 +154,7 @@ impl Service {
             ended.cancel();
             std::future::ready(())
         });
-        let opened = Opened { socket, source, connection, received, closed, cut_off };
+        let opened = Opened { socket, source, device, connection, received, closed, cut_off };
         match resume.filter(|resume| self.hub.is_elsewhere(resume.id)) {
             None => self.attach(opened, resume),
             Some(elsewhere) => {
@@ -157,9 +169,9 @@ impl Service {
 
     /// The socket goes on with the session that it names, or begins one.
     fn attach(self: &Arc<Self>, opened: Opened, resume: Option<Resume>) {
-        let Opened { socket, source, connection, received, closed, cut_off } = opened;
+        let Opened { socket, source, device, connection, received, closed, cut_off } = opened;
         let outlet = Outlet::new(socket.clone(), cut_off.clone());
-        let Ok(attached) = self.hub.connect(outlet, resume, source) else {
+        let Ok(attached) = self.hub.connect(outlet, resume, source, device) else {
             self.refused(ErrorCode::Draining);
             let _ = socket.disconnect();
             return;
@@ -262,6 +274,7 @@ impl Service {
             ClientEvent::ChatTyping { pair, on } => self.hub.typing(id, pair, on),
             ClientEvent::PairStats { pair, stats } => self.hub.stats(id, pair, &stats),
             ClientEvent::IceRefresh(pair) => self.hub.refresh(id, pair),
+            ClientEvent::Report(report) => self.hub.report(id, report),
             ClientEvent::Bye => {
                 self.hub.leave(id);
                 Ack::done()

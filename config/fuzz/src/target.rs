@@ -77,7 +77,10 @@ fn check_config(config: &Config, this_machine: bool) {
     check_relay(&config.relay);
     let auth = &config.auth;
     assert!(!auth.realm.is_empty() && auth.realm.len() <= 763);
-    assert!(auth.secrets.is_empty() && auth.api_keys.is_empty(), "no file was opened");
+    assert!(
+        auth.secrets.is_empty() && auth.api_keys.is_empty() && auth.admin_keys.is_empty(),
+        "no file was opened"
+    );
     let names: HashSet<&str> = auth.static_users.iter().map(|user| user.username.as_str()).collect();
     assert_eq!(names.len(), auth.static_users.len());
     assert!(auth.static_users.iter().all(|user| !user.password.expose().is_empty()));

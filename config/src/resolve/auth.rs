@@ -16,9 +16,10 @@ const TTL: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(
 pub(super) struct SecretFiles {
     pub(super) secret: PathBuf,
     pub(super) api_keys: Option<PathBuf>,
+    pub(super) admin_keys: Option<PathBuf>,
 }
 
-/// Secrets and API keys are left out: they lie in the files.
+/// Secrets and keys are left out: they lie in the files.
 pub(super) fn resolve(
     c: &mut Checker<'_>,
     raw: raw::Auth,
@@ -30,6 +31,7 @@ pub(super) fn resolve(
     let files = SecretFiles {
         secret: c.take("auth.secret_file", raw.secret_file, secret, |text| path(&text)),
         api_keys: c.take("auth.api_keys_file", raw.api_keys_file, None, unless_empty(path)),
+        admin_keys: c.take("auth.admin_keys_file", raw.admin_keys_file, None, unless_empty(path)),
     };
     let realm = c.take("auth.realm", raw.realm, None, unless_empty(realm));
     let ten_minutes = Duration::from_secs(600);
@@ -39,6 +41,7 @@ pub(super) fn resolve(
         credential_ttl: c.duration("auth.credential_ttl", raw.credential_ttl, ten_minutes, TTL.0..=TTL.1),
         strict_expiry: c.flag(raw.strict_expiry, false),
         api_keys: Vec::new(),
+        admin_keys: Vec::new(),
         static_users: static_users(c, raw.static_user),
     };
     (auth, files)

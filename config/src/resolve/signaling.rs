@@ -60,6 +60,8 @@ pub(super) fn resolve(
             300 * SECOND,
             Duration::ZERO..=DAY,
         ),
+        ban_after_reports: c.number("signaling.ban_after_reports", raw.ban_after_reports, 3, 0..=1000),
+        ban_for: c.duration("signaling.ban_for", raw.ban_for, DAY, 60 * SECOND..=365 * DAY),
     }
 }
 

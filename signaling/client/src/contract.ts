@@ -83,6 +83,19 @@ export interface Typing {
   on: boolean;
 }
 
+/** What a report is about. */
+export type Category = "nudity" | "harassment" | "hate" | "minor" | "spam" | "other";
+
+/** A complaint about a partner, of now or of the last minute. */
+export interface Report {
+  pair: Id;
+  category: Category;
+  /** For the operator; at most 500 characters. */
+  note?: string;
+  /** The two are never matched again. */
+  block: boolean;
+}
+
 export interface ClientEvents {
   "queue.join": QueueJoin;
   "queue.leave": Empty;
@@ -94,6 +107,7 @@ export interface ClientEvents {
   "chat.typing": Typing;
   "pair.stats": ConnectedStats | FailedStats;
   "ice.refresh": { pair?: Id };
+  report: Report;
   bye: Empty;
 }
 
@@ -116,6 +130,8 @@ export interface ConnectAuth {
   v: 1;
   /** Goes on with a session whose socket was lost. */
   resume?: { id: Id; lastSeq: number };
+  /** A secret that this browser keeps: blocks and bans go by it. */
+  device?: Id;
   client?: string;
 }
 
@@ -182,7 +198,7 @@ export interface PeerState {
 export interface MatchEnded {
   seq: number;
   pair: Id;
-  reason: "next" | "left" | "lost" | "expired" | "drain";
+  reason: "next" | "left" | "lost" | "expired" | "reported" | "quota" | "admin" | "drain";
   /** What this session is now; `waiting`: the server has put it into the queue already. */
   state: "idle" | "waiting";
 }
@@ -219,7 +235,8 @@ export type ErrorCode =
   | "not_initiator"
   | "draining"
   | "unsupported_version"
-  | "overloaded";
+  | "overloaded"
+  | "banned";
 
 export interface Refused {
   ok: false;
@@ -245,6 +262,7 @@ export interface Acks {
   "chat.typing": Done | Refused;
   "pair.stats": Done | Refused;
   "ice.refresh": { ok: true; ice: Ice } | Refused;
+  report: { ok: true; duplicate?: true } | Refused;
   bye: Done | Refused;
 }
 
@@ -261,6 +279,7 @@ export type ProblemCode =
   | "too_many_sockets"
   | "origin_not_allowed"
   | "relay_unavailable"
+  | "not_kept"
   | "internal";
 
 /** RFC 9457. */

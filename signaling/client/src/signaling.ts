@@ -20,6 +20,8 @@ export interface SignalingOptions {
   url: string;
   /** Path of the Socket.IO endpoint; `/socket.io` by default. */
   path?: string;
+  /** 128 random bits in base64url that this browser keeps: blocks and bans go by it. */
+  device?: Id;
 }
 
 /** The server's answer, or that none came: the session has ended before. */
@@ -32,10 +34,13 @@ export interface SignalingEvents extends ServerEvents {
   unreachable: undefined;
   /** The server speaks another version of the contract; it is not tried again. */
   outdated: undefined;
+  /** The server does not let this browser in; it is not tried again. */
+  banned: undefined;
 }
 
 const UNANSWERED = { ok: false, code: "unanswered" } as const;
 const OUTDATED: ErrorCode = "unsupported_version";
+const BANNED: ErrorCode = "banned";
 const ANSWER_WITHIN_MS = 5000;
 /** How long the socket stays open for the answer to `bye`, so that the close does not overtake it. */
 const GOODBYE_MS = 500;
@@ -172,8 +177,10 @@ export class Signaling extends Emitter<SignalingEvents> {
 
   #auth(): ConnectAuth {
     const session = this.#hello;
-    if (session === undefined) return { v: 1 };
-    return { v: 1, resume: { id: session.resume, lastSeq: this.#lastSeq } };
+    const { device } = this.#options;
+    const known: ConnectAuth = device === undefined ? { v: 1 } : { v: 1, device };
+    if (session === undefined) return known;
+    return { ...known, resume: { id: session.resume, lastSeq: this.#lastSeq } };
   }
 
   #received(event: keyof ServerEvents, payload: ServerEvents[keyof ServerEvents]): void {
@@ -218,6 +225,10 @@ export class Signaling extends Emitter<SignalingEvents> {
   #failed(message: string, triesAgain: boolean): void {
     if (!triesAgain && message === OUTDATED) {
       this.emit("outdated", undefined);
+      return;
+    }
+    if (!triesAgain && message === BANNED) {
+      this.emit("banned", undefined);
       return;
     }
     this.emit("unreachable", undefined);

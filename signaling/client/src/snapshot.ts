@@ -13,7 +13,8 @@ export type Phase =
   "idle" | "starting" | "waiting" | "connecting" | "connected" | "reconnecting" | "ended" | "error";
 
 /** What keeps a session from going on; only `server_unreachable` heals by itself. */
-export type Failure = MediaProblem | "camera_lost" | "server_unreachable" | "page_outdated";
+export type Failure =
+  MediaProblem | "camera_lost" | "server_unreachable" | "page_outdated" | "banned";
 
 /** What happened last that the user should hear of. */
 export type News =
@@ -22,6 +23,10 @@ export type News =
   | "partner_lost"
   | "call_failed"
   | "relay_unavailable"
+  | "partner_banned"
+  | "quota_spent"
+  | "ended_by_operator"
+  | "report_sent"
   | "draining";
 
 /** All that a page shows; a new object after every change. */

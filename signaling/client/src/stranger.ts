@@ -18,6 +18,9 @@ const NEWS_OF: Record<MatchEnded["reason"], News | undefined> = {
   left: "partner_left",
   lost: "partner_lost",
   expired: undefined,
+  reported: "partner_banned",
+  quota: "quota_spent",
+  admin: "ended_by_operator",
   drain: "draining",
 };
 
@@ -74,6 +77,9 @@ export class Stranger {
     });
     signaling.on("outdated", () => {
       this.#fail("page_outdated");
+    });
+    signaling.on("banned", () => {
+      this.#fail("banned");
     });
     signaling.on("match.found", (found) => {
       this.#found(found);

@@ -4,6 +4,7 @@ import type {
   Acks,
   Candidate,
   CandidateType,
+  Category,
   ClientEvents,
   ConnectAuth,
   ConnectedStats,
@@ -22,6 +23,7 @@ import type {
   QueueJoin,
   QueueState,
   Refused,
+  Report,
   ServerEvents,
   SessionResumed,
 } from "../src/contract.ts";
@@ -128,12 +130,13 @@ const OBJECTS: [string, Record<string, string>][] = [
       deadlineMs: "!",
     }),
   ],
-  ["ConnectAuth", members<ConnectAuth>({ v: "!", resume: "?", client: "?" })],
+  ["ConnectAuth", members<ConnectAuth>({ v: "!", resume: "?", device: "?", client: "?" })],
   ["Resume", members<NonNullable<ConnectAuth["resume"]>>({ id: "!", lastSeq: "!" })],
   [
     "SessionResumed",
     members<SessionResumed>({ seq: "!", state: "!", pair: "?", lastClientSeq: "!" }),
   ],
+  ["Report", members<Report>({ pair: "!", category: "!", note: "?", block: "!" })],
   ["ChatSend", members<ClientEvents["chat.send"]>({ pair: "!", id: "!", text: "!" })],
   ["ChatTyping", members<ClientEvents["chat.typing"]>({ pair: "!", on: "!" })],
   [
@@ -180,6 +183,7 @@ describe("the types", () => {
       "chat.typing": true,
       "pair.stats": true,
       "ice.refresh": true,
+      report: true,
       bye: true,
     };
     const server: Record<keyof ServerEvents, true> = {
@@ -213,6 +217,7 @@ describe("the types", () => {
       draining: true,
       unsupported_version: true,
       overloaded: true,
+      banned: true,
     };
     const problems: Record<ProblemCode, true> = {
       bad_request: true,
@@ -226,6 +231,7 @@ describe("the types", () => {
       too_many_sockets: true,
       origin_not_allowed: true,
       relay_unavailable: true,
+      not_kept: true,
       internal: true,
     };
     const reasons: Record<MatchEnded["reason"], true> = {
@@ -233,6 +239,9 @@ describe("the types", () => {
       left: true,
       lost: true,
       expired: true,
+      reported: true,
+      quota: true,
+      admin: true,
       drain: true,
     };
     const candidates: Record<CandidateType, true> = {
@@ -242,6 +251,15 @@ describe("the types", () => {
       relay: true,
       unknown: true,
     };
+    const categories: Record<Category, true> = {
+      nudity: true,
+      harassment: true,
+      hate: true,
+      minor: true,
+      spam: true,
+      other: true,
+    };
+    expect(keysOf(categories)).toEqual(sorted(schema.$defs.Category?.enum));
     expect(keysOf(errors)).toEqual(sorted(schema.$defs.ErrorCode?.enum));
     expect(keysOf(problems)).toEqual(sorted(schema.$defs.ProblemCode?.enum));
     expect(keysOf(reasons)).toEqual(sorted(schema.$defs.MatchEnded?.properties?.reason?.enum));

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod apart;
 mod id;
 mod matching;
 mod queue;

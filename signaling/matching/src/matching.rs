@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     Id,
+    apart::Apart,
     queue::{Mode, Place, Queue, Wishes},
     recent::{REMEMBERED, Recent},
     timers::{Timer, Timers},
@@ -16,6 +17,9 @@ use crate::{
 const LOOKS: usize = 2 * REMEMBERED + 1;
 /// How much longer than its own clients a node waits for the word of the other node.
 const WORD_ON_ITS_WAY: Duration = Duration::from_millis(500);
+
+/// How long the shared store is told that two who are kept apart have met lately.
+const APART_FOR: Duration = Duration::from_secs(86_400);
 
 /// How long things take.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +52,12 @@ pub enum Ended {
     Lost,
     /// Not both accepted in time.
     Expired,
+    /// One side was banned after reports.
+    Reported,
+    /// What it was given to use is used up.
+    Quota,
+    /// The operator ended it.
+    Admin,
 }
 
 /// What became of a session; in order.
@@ -225,6 +235,8 @@ struct Session {
     place: Option<Place>,
     recent: Recent,
     last_pair: Option<Id>,
+    /// Whose session it is: one person may have several. Itself, where that is not known.
+    party: Option<Id>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -265,6 +277,7 @@ pub struct Matching {
     /// Pairs in which both have accepted.
     started: usize,
     timers: Timers,
+    apart: Apart,
     events: VecDeque<Event>,
     turns: u64,
     draining: bool,
@@ -283,6 +296,7 @@ impl Matching {
             pairs: HashMap::new(),
             started: 0,
             timers: Timers::default(),
+            apart: Apart::default(),
             events: VecDeque::new(),
             turns: 0,
             draining: false,
@@ -294,6 +308,18 @@ impl Matching {
     /// A session begins; idle.
     pub fn enter(&mut self, session: Id) {
         self.sessions.entry(session).or_default();
+    }
+
+    /// Tells whose session it is: sessions of one person do not meet.
+    pub fn introduce(&mut self, session: Id, party: Id) {
+        if let Some(entry) = self.sessions.get_mut(&session) {
+            entry.party = Some(party);
+        }
+    }
+
+    /// These two people, or sessions of nobody known, are never matched from now on.
+    pub fn keep_apart(&mut self, one: Id, other: Id) {
+        self.apart.keep(one, other);
     }
 
     /// A session ends: out of the queue, its pair is lost.
@@ -381,6 +407,20 @@ impl Matching {
         Ok(())
     }
 
+    /// Ends a pair from outside, for both; false when there is none of this id.
+    pub fn end_pair(
+        &mut self,
+        now: Duration,
+        pair: Id,
+        reason: Ended,
+        next_pair: &mut impl FnMut() -> Id,
+    ) -> bool {
+        let Some(started) = self.pairs.get(&pair).map(Pair::started) else { return false };
+        let back = self.dissolve(now, pair, reason, |_| !started);
+        self.requeue(now, back, next_pair);
+        true
+    }
+
     /// Leaves this pair for another partner, with new wishes or with those of before.
     ///
     /// # Errors
@@ -456,12 +496,20 @@ impl Matching {
         let here = |role: Role| elsewhere != Some(role);
         let sides = [(initiator, here(Role::Initiator)), (responder, here(Role::Responder))];
         let waits = |id: Id| matches!(self.sessions.get(&id).map(|s| s.state), Some(State::Waiting { .. }));
-        if initiator != responder && sides.iter().all(|(id, here)| !here || waits(*id)) {
+        let all_wait = initiator != responder && sides.iter().all(|(id, here)| !here || waits(*id));
+        // The shared store knows of no blocks: it is told as of a partner of lately.
+        let strangers = !all_wait || elsewhere.is_some() || self.may_meet(initiator, responder);
+        if all_wait && strangers {
             self.propose(now, pair, sides, &common);
             return true;
         }
         let still: Vec<Id> =
             sides.iter().filter(|(id, here)| *here && waits(*id)).map(|(id, _)| *id).collect();
+        if !strangers {
+            for (id, partner) in [(initiator, responder), (responder, initiator)] {
+                self.session(id).recent.remember(partner, now + APART_FOR);
+            }
+        }
         if let [(session, true), (partner, false)] | [(partner, false), (session, true)] = sides {
             self.orders.push_back(Order::End { session, pair, partner, reason: Ended::Left });
         }
@@ -589,8 +637,10 @@ impl Matching {
         let state = if place.is_some() { State::Away } else { State::Idle };
         let mut recent = Recent::default();
         kept.recent.into_iter().for_each(|(partner, until)| recent.remember(partner, until));
-        self.sessions
-            .insert(kept.session, Session { state, wishes: kept.wishes, place, recent, last_pair: None });
+        self.sessions.insert(
+            kept.session,
+            Session { state, wishes: kept.wishes, place, recent, last_pair: None, party: None },
+        );
     }
 
     /// A pair of another process begins again, started; false unless its sides of this node are there and free. One with a
@@ -662,6 +712,12 @@ impl Matching {
             false => (Role::Responder, pair.initiator.session),
         };
         Some(Membership { pair: id, partner, role, started: pair.started() })
+    }
+
+    /// Both sides of a pair, the initiator first, and whether both have accepted.
+    pub fn sides(&self, pair: Id) -> Option<([Id; 2], bool)> {
+        let pair = self.pairs.get(&pair)?;
+        Some((pair.sides().map(|side| side.session), pair.started()))
     }
 
     /// Sessions that wait.
@@ -744,7 +800,7 @@ impl Matching {
         let mut free = |(_, other): &(Place, Id)| {
             let met = session.recent.until(*other, now).max(self.sessions[other].recent.until(id, now));
             again = again.into_iter().chain(met).min();
-            *other != id && met.is_none()
+            *other != id && met.is_none() && self.may_meet(id, *other)
         };
         let sharing = self.queue.sharing(wishes, LOOKS).filter(|found| free(found)).min();
         let found = sharing.or_else(|| match widened {
@@ -755,6 +811,13 @@ impl Matching {
             Some((_, other)) => self.offer(now, id, other, next_pair()),
             None => self.retry_at(id, again),
         }
+    }
+
+    /// Two people who are not kept apart, and not one in two windows.
+    fn may_meet(&self, one: Id, other: Id) -> bool {
+        let party = |id: Id| self.sessions[&id].party.unwrap_or(id);
+        let (one, other) = (party(one), party(other));
+        one != other && !self.apart.are(one, other)
     }
 
     fn retry_at(&mut self, id: Id, again: Option<Duration>) {

@@ -6,7 +6,7 @@ use turnpike_matching::{Id, Mode, Wishes};
 
 use super::{
     ErrorCode, MAX_CANDIDATE_BYTES, MAX_CANDIDATES, MAX_CHAT_BYTES, MAX_CHAT_ID_CHARS, MAX_INTEREST_CHARS,
-    MAX_INTERESTS, MAX_SDP_BYTES,
+    MAX_INTERESTS, MAX_NOTE_CHARS, MAX_SDP_BYTES,
 };
 
 /// The largest integer that JSON carries safely.
@@ -25,6 +25,7 @@ pub(crate) enum ClientEvent {
     ChatTyping { pair: Id, on: bool },
     PairStats { pair: Id, stats: PairStats },
     IceRefresh(Option<Id>),
+    Report(Report),
     Bye,
 }
 
@@ -41,6 +42,7 @@ impl ClientEvent {
         "chat.typing",
         "pair.stats",
         "ice.refresh",
+        "report",
         "bye",
     ];
 
@@ -72,6 +74,7 @@ impl ClientEvent {
                 Self::PairStats { pair: stats.pair(), stats }
             }
             "ice.refresh" => Self::IceRefresh(read::<Refresh>(payload)?.pair.map(|pair| pair.0)),
+            "report" => Self::Report(read(payload)?),
             "bye" => read::<Empty>(payload).map(|_| Self::Bye)?,
             _ => return Err(ErrorCode::UnknownEvent),
         })
@@ -85,6 +88,9 @@ pub(crate) struct Connect {
     pub(crate) v: u64,
     #[serde(default)]
     pub(crate) resume: Option<Resume>,
+    /// What this browser keeps for itself: bans and blocks go by it.
+    #[serde(default)]
+    pub(crate) device: Option<WireId>,
     #[serde(default, deserialize_with = "short_text::<64, _>")]
     #[expect(dead_code, reason = "read for its length: what clients call themselves is not kept")]
     pub(crate) client: Option<String>,
@@ -173,6 +179,43 @@ pub(crate) struct QueueJoin {
 impl QueueJoin {
     pub(crate) fn wishes(&self) -> Wishes {
         Wishes::new(self.mode, &self.interests)
+    }
+}
+
+/// A complaint about a partner.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Report {
+    pub(crate) pair: WireId,
+    pub(crate) category: Category,
+    #[serde(default, deserialize_with = "note")]
+    pub(crate) note: String,
+    /// The two are never matched again.
+    pub(crate) block: bool,
+}
+
+/// What a complaint is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Category {
+    Nudity,
+    Harassment,
+    Hate,
+    Minor,
+    Spam,
+    Other,
+}
+
+impl Category {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nudity => "nudity",
+            Self::Harassment => "harassment",
+            Self::Hate => "hate",
+            Self::Minor => "minor",
+            Self::Spam => "spam",
+            Self::Other => "other",
+        }
     }
 }
 
@@ -370,13 +413,26 @@ fn chat_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Erro
     }
 }
 
-/// Without what a reader does not see, or what would turn the text around it.
+/// Words for the operator, without what a reader does not see.
+fn note<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let note = String::deserialize(deserializer)?;
+    match note.chars().count() <= MAX_NOTE_CHARS {
+        true => Ok(note.chars().filter(|c| !hides(*c)).collect()),
+        false => Err(D::Error::custom("too long")),
+    }
+}
+
+/// What a reader does not see, or what would turn the text around it.
+fn hides(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Without what a reader does not see.
 fn chat_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     if text.len() > MAX_CHAT_BYTES {
         return Err(D::Error::custom("too long"));
     }
-    let hides = |c: char| c.is_control() || matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
     let shown: String = text.chars().filter(|c| !hides(*c)).collect();
     match shown.trim().is_empty() {
         true => Err(D::Error::custom("nothing to read")),

@@ -28,6 +28,8 @@ pub(crate) enum ErrorCode {
     UnsupportedVersion,
     #[error("overloaded")]
     Overloaded,
+    #[error("banned")]
+    Banned,
 }
 
 impl ErrorCode {
@@ -43,6 +45,7 @@ impl ErrorCode {
         Self::Draining,
         Self::UnsupportedVersion,
         Self::Overloaded,
+        Self::Banned,
     ];
 }
 

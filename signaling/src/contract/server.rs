@@ -151,11 +151,23 @@ pub(crate) enum EndReason {
     Left,
     Lost,
     Expired,
+    Reported,
+    Quota,
+    Admin,
     Drain,
 }
 
 impl EndReason {
-    pub(crate) const ALL: &'static [Self] = &[Self::Next, Self::Left, Self::Lost, Self::Expired, Self::Drain];
+    pub(crate) const ALL: &'static [Self] = &[
+        Self::Next,
+        Self::Left,
+        Self::Lost,
+        Self::Expired,
+        Self::Reported,
+        Self::Quota,
+        Self::Admin,
+        Self::Drain,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -163,6 +175,9 @@ impl EndReason {
             Self::Left => "left",
             Self::Lost => "lost",
             Self::Expired => "expired",
+            Self::Reported => "reported",
+            Self::Quota => "quota",
+            Self::Admin => "admin",
             Self::Drain => "drain",
         }
     }
@@ -175,6 +190,9 @@ impl From<turnpike_matching::Ended> for EndReason {
             turnpike_matching::Ended::Left => Self::Left,
             turnpike_matching::Ended::Lost => Self::Lost,
             turnpike_matching::Ended::Expired => Self::Expired,
+            turnpike_matching::Ended::Reported => Self::Reported,
+            turnpike_matching::Ended::Quota => Self::Quota,
+            turnpike_matching::Ended::Admin => Self::Admin,
         }
     }
 }

@@ -33,11 +33,7 @@ pub(super) async fn healthz() -> &'static str {
 /// would leave its balancer at once.
 pub(super) async fn readyz(State(context): State<Arc<Context>>) -> impl IntoResponse {
     let draining = context.hub.is_draining();
-    let relay = match (context.own_relay, context.relay.get()) {
-        (false, _) => "elsewhere",
-        (true, true) => "up",
-        (true, false) => "down",
-    };
+    let relay = context.relay_state();
     let redis = context.hub.shares().map(|up| if up { "up" } else { "down" });
     let ready = !draining && relay != "down";
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

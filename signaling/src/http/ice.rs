@@ -71,18 +71,23 @@ pub(super) async fn post(
         count(&context, "rest", "refused");
         return Err(unauthorized("send an API key of auth.api_keys_file as `Authorization: Bearer KEY`"));
     }
-    let Json(request) = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::PayloadTooLarge, rejection.body_text()),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            Problem::new(Code::UnsupportedMediaType, "send JSON, with `Content-Type: application/json`")
-        }
-        _ => Problem::new(Code::BadRequest, rejection.body_text()),
-    })?;
+    let Json(request) = body.map_err(unread)?;
     let label = request.label.clone();
     let minted = mint(&context, request.wanted()?, "rest")?;
     tracing::info!(credential = minted.credential_id, label, "credential minted for an API key");
     let body = MintedIce { ice: minted.ice, credential_id: minted.credential_id };
     Ok((StatusCode::CREATED, NO_STORE, Json(body)).into_response())
+}
+
+/// A body that is not what it should be.
+pub(super) fn unread(rejection: JsonRejection) -> Problem {
+    match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => Problem::new(Code::PayloadTooLarge, rejection.body_text()),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Problem::new(Code::UnsupportedMediaType, "send JSON, with `Content-Type: application/json`")
+        }
+        _ => Problem::new(Code::BadRequest, rejection.body_text()),
+    }
 }
 
 /// The body of `POST`.

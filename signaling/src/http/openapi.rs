@@ -30,10 +30,17 @@ pub(super) async fn get() -> impl IntoResponse {
 mod tests {
     use super::*;
 
-    const ROUTES: [&str; 7] = [
+    const ROUTES: [&str; 14] = [
         "/v1/ice",
         "/v1/ice/{credentialId}",
         "/v1/subjects/{subject}/credentials",
+        "/v1/stats",
+        "/v1/pairs",
+        "/v1/pairs/{pair}",
+        "/v1/reports",
+        "/v1/bans",
+        "/v1/bans/{ban}",
+        "/v1/drain",
         "/turn",
         "/openapi.json",
         "/healthz",

@@ -24,6 +24,7 @@ pub(crate) enum Code {
     TooManySockets,
     OriginNotAllowed,
     RelayUnavailable,
+    NotKept,
     Internal,
 }
 
@@ -38,7 +39,7 @@ impl Code {
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RateLimited | Self::TooManySockets => StatusCode::TOO_MANY_REQUESTS,
-            Self::RelayUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::RelayUnavailable | Self::NotKept => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

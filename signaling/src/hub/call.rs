@@ -57,8 +57,11 @@ impl Call {
         Self { started: None, path: Path::Unknown, credentials_until: 0 }
     }
 
-    pub(super) fn start(&mut self, now: Duration) {
+    /// False when it had started before.
+    pub(super) fn start(&mut self, now: Duration) -> bool {
+        let is_first = self.started.is_none();
         self.started.get_or_insert(now);
+        is_first
     }
 
     pub(super) fn started(&self) -> Option<Duration> {

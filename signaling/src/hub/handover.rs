@@ -12,6 +12,7 @@ use turnpike_matching::{Id, KeptPair, KeptSession, Mode, Role, Wishes};
 use super::{
     Bucket, Call, EVENTS, Hub, NEXTS, NextPair, Session, State,
     chat::SentLines,
+    moderated::Partners,
     negotiation::Negotiation,
     outbox::{KeptOutbox, Outbox},
     presence::Away,
@@ -38,6 +39,8 @@ struct LeftSession {
     token: WireId,
     resume: WireId,
     source: IpAddr,
+    #[serde(default)]
+    device: Option<WireId>,
     privacy: Privacy,
     next_signal: u64,
     negotiation: Negotiation,
@@ -276,6 +279,7 @@ impl Hub {
             token: WireId(session.token),
             resume: WireId(session.resume),
             source: session.source,
+            device: session.device.map(WireId),
             privacy: session.privacy,
             next_signal: session.next_signal,
             negotiation: session.negotiation,
@@ -309,6 +313,9 @@ impl Hub {
             wishes: left.wishes.map(|wishes| Wishes::new(mode(&wishes), wishes.interests)),
             recent: left.recent.into_iter().map(|(id, until)| (id.0, self.to_mono(until))).collect(),
         });
+        if let Some(device) = left.device {
+            state.matching.introduce(id, device.0);
+        }
         state.by_token.insert(left.token.0, id);
         state.by_resume.insert(left.resume.0, id);
         let away = Away::new(now, self.pair_grace, self.resume_for, place);
@@ -318,6 +325,8 @@ impl Hub {
             token: left.token.0,
             resume: left.resume.0,
             source: left.source,
+            device: left.device.map(|device| device.0),
+            partners: Partners::default(),
             away: Some(away),
             privacy: left.privacy,
             events: Bucket::new(EVENTS.0, EVENTS.1),
@@ -344,10 +353,11 @@ impl Hub {
             call.start(self.to_mono(started));
         }
         state.calls.insert(id, call);
+        Self::have_met(state, id);
         true
     }
 
-    fn to_unix(&self, mono: Duration) -> u64 {
+    pub(super) fn to_unix(&self, mono: Duration) -> u64 {
         let (unix, now) = (self.clock.unix(), self.clock.mono());
         (unix + mono).saturating_sub(now).as_millis() as u64
     }

@@ -68,8 +68,9 @@ impl Hub {
         outlet: Outlet,
         resume: Option<Resume>,
         source: IpAddr,
+        device: Option<Id>,
     ) -> Result<Attached, ErrorCode> {
-        let Some(resume) = resume else { return self.enter(outlet, source) };
+        let Some(resume) = resume else { return self.enter(outlet, source, device) };
         match self.resume(outlet, resume) {
             Ok(attached) => {
                 self.metrics.resumes.with_label_values(&["resumed"]).inc();
@@ -77,7 +78,7 @@ impl Hub {
             }
             Err((outlet, result)) => {
                 self.metrics.resumes.with_label_values(&[result]).inc();
-                self.enter(outlet, source)
+                self.enter(outlet, source, device)
             }
         }
     }

@@ -50,6 +50,9 @@ pub(crate) enum Reason {
     Left,
     Lost,
     Expired,
+    Reported,
+    Quota,
+    Admin,
 }
 
 impl From<Ended> for Reason {
@@ -59,6 +62,9 @@ impl From<Ended> for Reason {
             Ended::Left => Self::Left,
             Ended::Lost => Self::Lost,
             Ended::Expired => Self::Expired,
+            Ended::Reported => Self::Reported,
+            Ended::Quota => Self::Quota,
+            Ended::Admin => Self::Admin,
         }
     }
 }
@@ -70,6 +76,9 @@ impl From<Reason> for Ended {
             Reason::Left => Self::Left,
             Reason::Lost => Self::Lost,
             Reason::Expired => Self::Expired,
+            Reason::Reported => Self::Reported,
+            Reason::Quota => Self::Quota,
+            Reason::Admin => Self::Admin,
         }
     }
 }

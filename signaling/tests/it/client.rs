@@ -19,6 +19,7 @@ use crate::session::{Client, Lost, SOON};
 
 pub const SECRET: &[u8] = b"a secret of thirty-two bytes or more";
 pub const KEY: &str = "an-api-key-of-thirty-two-bytes-or-more";
+pub const ADMIN_KEY: &str = "an-admin-key-of-thirty-two-bytes-or-more";
 
 pub struct Server {
     pub address: String,
@@ -41,6 +42,7 @@ impl Server {
         let file = folder.path().join("turnpike.toml");
         std::fs::write(folder.path().join("secret"), SECRET).unwrap();
         std::fs::write(folder.path().join("keys"), KEY).unwrap();
+        std::fs::write(folder.path().join("admin-keys"), ADMIN_KEY).unwrap();
         let at = folder.path().display();
         let text = format!(
             r#"
@@ -51,6 +53,7 @@ impl Server {
             [auth]
             secret_file = "{at}/secret"
             api_keys_file = "{at}/keys"
+            admin_keys_file = "{at}/admin-keys"
             [relay]
             drain_timeout = "0s"
             [ice]

@@ -6,6 +6,7 @@ mod battery;
 mod client;
 mod fleet;
 mod internal;
+mod moderation;
 mod openapi;
 mod redis_server;
 mod restart;
@@ -28,7 +29,12 @@ fn join() -> Value {
 }
 
 async fn pair(server: &Server) -> (Client, Client, String) {
-    let (mut a, mut b) = (server.connect().await, server.connect().await);
+    let (a, b) = (server.connect().await, server.connect().await);
+    meet(a, b).await
+}
+
+/// Two clients that nobody else waits beside become a pair.
+async fn meet(mut a: Client, mut b: Client) -> (Client, Client, String) {
     assert_eq!(a.ask("queue.join", join()).await["ok"], true);
     a.event("queue.state").await;
     assert_eq!(b.ask("queue.join", join()).await["ok"], true);

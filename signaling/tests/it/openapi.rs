@@ -2,11 +2,13 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{KEY, Server, http};
+use crate::client::{ADMIN_KEY, KEY, Server, http};
 
 /// A path with something in the place of each parameter.
 fn filled(path: &str, id: &str) -> String {
-    path.replace("{credentialId}", id).replace("{subject}", "alice")
+    let long = format!("{id}{id}").chars().take(22).collect::<String>();
+    let ids = path.replace("{pair}", &long).replace("{ban}", &long);
+    ids.replace("{credentialId}", id).replace("{subject}", "alice")
 }
 
 #[tokio::test]
@@ -15,6 +17,7 @@ async fn every_operation_is_served_and_answers_as_the_document_says() {
     let (status, document) = http(&server, "GET", "/openapi.json", &[], "").await;
     assert_eq!((status, &document["openapi"]), (200, &json!("3.1.0")));
     let bearer = format!("authorization: Bearer {KEY}");
+    let admin = format!("authorization: Bearer {ADMIN_KEY}");
     let json_body = "content-type: application/json";
     let mut seen = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
@@ -27,6 +30,9 @@ async fn every_operation_is_served_and_answers_as_the_document_says() {
                 (vec![bearer.as_str(), json_body], "short", "{\"ttl\": 1}"),
                 (vec![bearer.as_str()], "AAAAAAAAAAAA", "no JSON"),
                 (vec!["authorization: Bearer nobody"], "AAAAAAAAAAAA", "{}"),
+                (vec![admin.as_str(), json_body], "AAAAAAAAAAAA", r#"{"address": "192.0.2.1"}"#),
+                (vec![admin.as_str(), json_body], "short", "{\"ttl\": 0}"),
+                (vec![admin.as_str()], "AAAAAAAAAAAA", "no JSON"),
             ] {
                 let (status, answer) = http(&server, &method, &filled(path, id), &headers, body).await;
                 assert_ne!(status, 405, "{method} {path} is served");
@@ -35,7 +41,7 @@ async fn every_operation_is_served_and_answers_as_the_document_says() {
             }
         }
     }
-    assert!(seen >= 40, "{seen}");
+    assert!(seen >= 120, "{seen}");
 }
 
 #[tokio::test]

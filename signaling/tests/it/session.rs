@@ -5,7 +5,10 @@ use std::{collections::VecDeque, time::Duration};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async, tungstenite::Message};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Message, client::IntoClientRequest as _},
+};
 
 /// Longer than anything takes that does not hang.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -40,8 +43,17 @@ impl Client {
 
     /// A socket that says this in its CONNECT.
     pub async fn open(address: &str, auth: &Value) -> Self {
+        Self::open_from(address, auth, None).await
+    }
+
+    /// The same behind a proxy that has this to say of the client's address.
+    pub async fn open_from(address: &str, auth: &Value, forwarded: Option<&str>) -> Self {
         let url = format!("ws://{address}/socket.io/?EIO=4&transport=websocket");
-        let (stream, _) = connect_async(url).await.unwrap();
+        let mut request = url.into_client_request().unwrap();
+        if let Some(forwarded) = forwarded {
+            request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
+        }
+        let (stream, _) = connect_async(request).await.unwrap();
         let mut client = Self {
             stream,
             session: String::new(),

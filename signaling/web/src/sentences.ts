@@ -39,6 +39,11 @@ const FAILURES: Record<Failure, Sentence> = {
     title: "This page is older than the server.",
     advice: "Reload it to get the current one.",
   },
+  banned: {
+    title: "You cannot take part at the moment.",
+    advice:
+      "People you met have reported you, or the operator keeps you out. Try again another day.",
+  },
 };
 
 const NEWS: Record<News, Sentence> = {
@@ -52,6 +57,22 @@ const NEWS: Record<News, Sentence> = {
   relay_unavailable: {
     title: "This call could not connect: the relay is not available.",
     advice: "Press Next for someone else, or let calls go directly by not hiding your address.",
+  },
+  partner_banned: {
+    title: "Your partner was removed after reports.",
+    advice: "Looking for someone new…",
+  },
+  quota_spent: {
+    title: "The relay's allowance is used up, so this call ended.",
+    advice: "Looking for someone who can be reached directly…",
+  },
+  ended_by_operator: {
+    title: "The operator ended this call.",
+    advice: "Looking for someone new…",
+  },
+  report_sent: {
+    title: "Thank you, the report was sent.",
+    advice: "Looking for someone new…",
   },
   draining: {
     title: "The server is about to restart.",

@@ -32,6 +32,7 @@ describe("the status", () => {
     camera_lost: /went away.*Connect it again/,
     server_unreachable: /cannot be reached.*We keep trying/,
     page_outdated: /older than the server.*Reload/,
+    banned: /cannot take part.*another day/,
   };
 
   it.each(Object.entries(WHAT_TO_DO))("says what happened and what to do: %s", (failure, text) => {
@@ -43,6 +44,10 @@ describe("the status", () => {
   const TOLD: [Phase, News, RegExp][] = [
     ["waiting", "partner_next", /moved on.*Looking for someone new/],
     ["waiting", "partner_left", /left.*Looking for someone new/],
+    ["waiting", "partner_banned", /removed after reports.*Looking/],
+    ["waiting", "quota_spent", /allowance is used up.*directly/],
+    ["waiting", "ended_by_operator", /operator ended.*Looking/],
+    ["waiting", "report_sent", /report was sent.*Looking/],
     ["waiting", "partner_lost", /lost.*Looking for someone new/],
     ["ended", "call_failed", /could not connect.*Press Next/],
     ["ended", "relay_unavailable", /relay is not available.*Press Next/],
