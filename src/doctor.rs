@@ -175,6 +175,10 @@ fn config(patient: &Patient, findings: &mut Findings) {
             false => findings.ok(note.to_string()),
         }
     }
+    for waiting in patient.relay.iter().flat_map(|status| &status.waiting_for_restart) {
+        findings
+            .warn(format!("{waiting}: restart turnpike-relay when it suits, and turnpike-signaling with it"));
+    }
 }
 
 fn word<S: Serializer>(verdict: &Verdict, serializer: S) -> Result<S::Ok, S::Error> {

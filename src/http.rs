@@ -45,10 +45,10 @@ pub(crate) async fn send(
         let body = answer.into_body().collect().await.map_err(io::Error::other)?.to_bytes();
         Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
     };
+    let mut exchange = std::pin::pin!(exchange);
     tokio::select! {
-        answer = exchange => answer,
-        ended = connection => {
-            Err(ended.err().map_or_else(|| io::ErrorKind::UnexpectedEof.into(), io::Error::other))
-        }
+        answer = &mut exchange => answer,
+        // What came before the end is there still.
+        ended = connection => exchange.await.map_err(|error| ended.err().map_or(error, io::Error::other)),
     }
 }

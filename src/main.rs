@@ -2,8 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod announcement;
 mod commands;
+mod coturn;
 mod credential;
 mod doctor;
 mod exit;

@@ -1,9 +1,14 @@
-//! SIGHUP: the configuration is read again, and what can be taken without a restart is.
+//! SIGHUP, or a word on the admin socket: the configuration is read again, and what can be taken without a restart is.
 
 use std::time::SystemTime;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
 use turnpike_config::{Config, Loaded, MissingSecret, Written};
+use turnpike_relay::ReloadRequest;
+use turnpike_relay_api::admin::Reloaded;
 
 use crate::{commands::ConfigFile, logging::Levels, supervisor};
 
@@ -33,15 +38,35 @@ impl Services {
         }
     }
 
-    fn reloaded(&self, success: bool) {
+    fn reloaded(&self, outcome: &Reloaded) {
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         if let Some(relay) = &self.relay {
-            relay.reloaded(success, now);
+            relay.reloaded(outcome.success, now);
+            if outcome.success {
+                relay.set_changed_keys(outcome.waiting.clone());
+            }
         }
+    }
+
+    /// Tells which advertised addresses are no longer this machine's.
+    pub(crate) fn set_address_changes(&self, changes: Vec<String>) {
+        if let Some(relay) = &self.relay {
+            relay.set_address_changes(changes);
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let relay = self.relay.is_some().then(|| "relay".to_owned());
+        relay.into_iter().chain(self.signaling.is_some().then(|| "signaling".to_owned())).collect()
+    }
+
+    /// What the relay's admin socket asks for; nothing where there is no relay.
+    fn reload_requests(&self) -> mpsc::Receiver<ReloadRequest> {
+        self.relay.as_ref().map_or_else(|| mpsc::channel(1).1, turnpike_relay::Remote::reload_requests)
     }
 }
 
-/// Reads the configuration again at each SIGHUP.
+/// Reads the configuration again when told to.
 pub(crate) struct Reloading {
     file: ConfigFile,
     this_machine: bool,
@@ -69,17 +94,27 @@ impl Reloading {
     /// Takes what is new, for as long as the process lives.
     pub(crate) fn serve(mut self, services: std::sync::Arc<Services>) {
         tokio::spawn(async move {
-            while self.hangups.recv().await.is_some() {
+            let mut requests = services.reload_requests();
+            loop {
+                let asked_by = tokio::select! {
+                    Some(()) = self.hangups.recv() => None,
+                    Some(request) = requests.recv() => Some(request),
+                    else => return,
+                };
                 supervisor::reloading();
                 // Reading files and telling shards may block.
-                let success = tokio::task::block_in_place(|| self.reload(&services));
-                services.reloaded(success);
+                let outcome = tokio::task::block_in_place(|| self.reload(&services));
+                services.reloaded(&outcome);
                 supervisor::ready();
+                if let Some(asked_by) = asked_by {
+                    // Whoever asked may have gone.
+                    let _ = asked_by.send(outcome);
+                }
             }
         });
     }
 
-    fn reload(&mut self, services: &Services) -> bool {
+    fn reload(&mut self, services: &Services) -> Reloaded {
         let loaded = match self.file.load(MissingSecret::Refuse, self.this_machine) {
             Ok(loaded) => loaded,
             Err(error) => {
@@ -90,7 +125,8 @@ impl Reloading {
                         "the configuration is not reloaded, and what was in force stays: mend this and reload again"
                     );
                 }
-                return false;
+                let problems = error.problems().iter().map(ToString::to_string).collect();
+                return Reloaded { problems, services: services.names(), ..Reloaded::default() };
             }
         };
         if let Err(error) = self.levels.set(&loaded.config.log) {
@@ -112,6 +148,14 @@ impl Reloading {
                 "these keys have changed and are taken at the next start only: restart the service when it suits"
             );
         }
-        true
+        let owned = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+        Reloaded {
+            success: true,
+            services: services.names(),
+            secrets: loaded.config.auth.secrets.len(),
+            taken: owned(taken),
+            waiting: owned(waiting),
+            problems: Vec::new(),
+        }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow};
 use tokio::task::JoinHandle;
-use turnpike_config::{Loaded, MissingSecret};
+use turnpike_config::{Config, Loaded, MissingSecret};
 
 use crate::{
+    address,
     commands::ConfigFile,
     logging::{self, Levels},
     reloading::{Reloading, Services},
@@ -45,9 +46,11 @@ pub(crate) fn block_on(service: impl Future<Output = anyhow::Result<()>>) -> any
         .block_on(service)
 }
 
-/// Everything is bound: says so, and from here on shows that it is alive and reloads when told to.
-pub(crate) fn started(reloading: Reloading, services: Services) {
+/// Everything is bound: says so, and from here on shows that it is alive, reloads when told to, and notices
+/// that its address has changed.
+pub(crate) fn started(config: &Config, reloading: Reloading, services: Services) {
     let services = Arc::new(services);
+    address::watch(config, Arc::clone(&services));
     let alive = Arc::clone(&services);
     supervisor::started(move || alive.are_alive());
     reloading.serve(services);

@@ -55,7 +55,16 @@ impl Origins {
 /// Every key that is set, in the file or the environment, with what it is set to as TOML; `[[auth.static_user]]` and its
 /// like are one value. Its `Debug` names keys alone: values may be secret.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Written(BTreeMap<String, String>);
+pub struct Written(BTreeMap<String, Setting>);
+
+/// What a key is set to, and where.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Setting {
+    /// As TOML.
+    pub value: String,
+    /// The line of the file, or the variable.
+    pub place: Option<Place>,
+}
 
 impl fmt::Debug for Written {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,25 +73,43 @@ impl fmt::Debug for Written {
 }
 
 impl Written {
-    fn of(table: &Spanned<DeTable<'_>>) -> Result<Self, toml::de::Error> {
+    fn of(table: &Spanned<DeTable<'_>>, origins: &Origins) -> Result<Self, toml::de::Error> {
         let mut written = BTreeMap::new();
+        let setting = |value: &toml::Value, span: Option<Range<usize>>| {
+            let place = span.and_then(|span| origins.place(Some(&span)));
+            Setting { value: value.to_string(), place }
+        };
         for (section, value) in toml::Table::deserialize(toml::Deserializer::from(table.clone()))? {
+            let found = table.get_ref().get(section.as_str());
             match value {
                 toml::Value::Table(keys) => {
-                    written.extend(
-                        keys.iter().map(|(key, value)| (format!("{section}.{key}"), value.to_string())),
-                    );
+                    let spans = found.and_then(|found| found.get_ref().as_table());
+                    written.extend(keys.iter().map(|(key, value)| {
+                        let span = spans.and_then(|spans| spans.get(key.as_str())).map(Spanned::span);
+                        (format!("{section}.{key}"), setting(value, span))
+                    }));
                 }
-                value => _ = written.insert(section, value.to_string()),
+                value => _ = written.insert(section, setting(&value, found.map(Spanned::span))),
             }
         }
         Ok(Self(written))
     }
 
+    /// What a key such as `relay.shards` is set to; `None` where it has its default.
+    pub fn get(&self, key: &str) -> Option<&Setting> {
+        self.0.get(key)
+    }
+
+    /// Every key that is set, by its name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.0.iter().map(|(key, setting)| (key.as_str(), setting))
+    }
+
     /// The keys that are set to something else in the other one, or in one of the two only.
     pub fn changed(&self, other: &Self) -> Vec<String> {
         let keys: BTreeSet<&String> = self.0.keys().chain(other.0.keys()).collect();
-        keys.into_iter().filter(|key| self.0.get(*key) != other.0.get(*key)).cloned().collect()
+        let value = |written: &Self, key: &String| written.0.get(key).map(|setting| setting.value.clone());
+        keys.into_iter().filter(|key| value(self, key) != value(other, key)).cloned().collect()
     }
 }
 
@@ -104,7 +131,7 @@ pub(crate) fn read(
         let at = text.len() + origins.overrides.len();
         overlay(table.get_mut(), section.to_lowercase(), key.to_lowercase(), value, at..at + 1);
     }
-    let written = Written::of(&table);
+    let written = Written::of(&table, &origins);
     let read = raw::File::deserialize(toml::Deserializer::from(table));
     let both = read.and_then(|file| Ok((file, written?)));
     both.map_err(|error| origins.problem(&error)).map(|(file, written)| (origins, file, written))

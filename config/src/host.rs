@@ -25,6 +25,8 @@ pub struct Host {
     pub cores: usize,
     /// Addresses of interfaces that are up, without loopback.
     pub addresses: Vec<InterfaceAddress>,
+    /// The IPv4 address that others say this machine is reached by; asked for only where `node.detect` names them.
+    pub outside: Option<PublicAddress>,
     /// The folder for the user's own data; none when neither `XDG_DATA_HOME` nor `HOME` is set.
     pub data_home: Option<PathBuf>,
     /// The environment variables, of which `TURNPIKE_SECTION__KEY` override keys.
@@ -52,6 +54,7 @@ impl Host {
             name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
             cores: available_parallelism().map_or(1, usize::from),
             addresses: interface_addresses(),
+            outside: None,
             data_home: data_home(&environment),
             environment,
         }
@@ -64,7 +67,9 @@ impl Host {
             (found.learned().is_private(), link_local, found.is_on_bridge())
         };
         let all = self.addresses.iter().filter(|found| found.address.is_ipv4());
-        all.min_by_key(rank).map(InterfaceAddress::learned)
+        let own = all.min_by_key(rank).map(InterfaceAddress::learned);
+        // Asked for only where no interface is to tell it, or none can.
+        self.outside.clone().or(own)
     }
 
     /// The IPv6 address that strangers reach this machine by, if it has one that stays.

@@ -6,22 +6,28 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod detect;
 mod document;
 mod host;
 mod load;
+mod masked;
 mod problem;
 mod raw;
 mod resolve;
 mod resolved;
+mod sample;
 mod secrets;
 mod this_machine;
 mod units;
 
-pub use document::Written;
+pub use detect::{Detect, ways_to_ask};
+pub use document::{Setting, Written};
 pub use host::{Host, InterfaceAddress};
 pub use load::{Loaded, MissingSecret, Note, Request, check_text, load};
+pub use masked::masked;
 pub use problem::{ConfigError, Place, Problem};
 pub use resolve::preset;
 pub use resolved::*;
+pub use sample::{Explained, SAMPLE, explain_key, sample_keys};
 pub use secrets::SecretFile;
 pub use units::{DurationError, format_duration, parse_duration};

@@ -104,7 +104,7 @@ impl fmt::Display for Note {
 /// # Errors
 /// [`ConfigError`] with every problem found; nothing was made then.
 pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
-    let text = request.file.as_deref().map_or_else(|| Ok(String::new()), read)?;
+    let text = text_of(request)?;
     let (Resolved { mut config, secret_file, api_keys_file, admin_keys_file, mut notes }, written) =
         resolve_text(request, &text, host)?;
     let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
@@ -147,6 +147,11 @@ fn resolve_text(request: &Request, text: &str, host: &Host) -> Result<(Resolved,
     let (origins, raw, written) = document::read(request.file.clone(), text, &host.environment)?;
     let purpose = Purpose { file: request.file.as_deref(), this_machine: request.this_machine };
     Ok((resolve(&origins, raw, host, purpose)?, written))
+}
+
+/// What is in the file; nothing without one.
+pub(crate) fn text_of(request: &Request) -> Result<String, Problem> {
+    request.file.as_deref().map_or_else(|| Ok(String::new()), read)
 }
 
 fn read(path: &Path) -> Result<String, Problem> {

@@ -159,7 +159,7 @@ fn unknown_key(message: &str) -> String {
 }
 
 /// The known name that a misspelt one stands for: at most a third of its letters differ.
-fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(unknown: &str, known: &[&'a str]) -> Option<&'a str> {
     let scored = known.iter().map(|name| (distance(unknown, name), *name));
     let (distance, name) = scored.min_by_key(|(distance, _)| *distance)?;
     (distance <= unknown.chars().count().max(3) / 3).then_some(name)

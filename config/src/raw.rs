@@ -32,6 +32,7 @@ pub(crate) struct Node {
     pub(crate) public_ipv4: Key<String>,
     pub(crate) public_ipv6: Key<String>,
     pub(crate) allow_private_address: Key<bool>,
+    pub(crate) detect: List,
     pub(crate) state_dir: Key<String>,
 }
 
@@ -91,6 +92,11 @@ pub(crate) struct Relay {
 pub(crate) struct Tls {
     pub(crate) mode: Key<String>,
     pub(crate) listen: List,
+    pub(crate) acme_http_listen: List,
+    pub(crate) acme_email: Key<String>,
+    pub(crate) acme_directory: Key<String>,
+    pub(crate) acme_eab_key_id: Key<String>,
+    pub(crate) acme_eab_key_file: Key<String>,
     pub(crate) cert_file: Key<String>,
     pub(crate) key_file: Key<String>,
 }

@@ -1,7 +1,7 @@
 //! From the file as written to the values that services get: defaults, checks, paths. No file is opened here.
 
 mod auth;
-mod authority;
+pub(crate) mod authority;
 mod budget;
 mod cost;
 mod ice;
@@ -54,7 +54,7 @@ pub(crate) fn resolve(
     let (node, mut notes) = node::resolve(c, file.node, host, purpose);
     let (auth, files) = auth::resolve(c, file.auth, &node, purpose);
     let relay = relay::resolve(c, file.relay, &node, host, purpose);
-    let tls = tls::resolve(c, file.tls, &relay, purpose);
+    let tls = tls::resolve(c, file.tls, &node, &relay, purpose);
     let signaling = signaling::resolve(c, file.signaling, tls.as_ref(), &node, purpose);
     let ice = ice::resolve(c, file.ice, &node, &relay, tls.as_ref());
     let mint = signaling::mint(c, file.mint);

@@ -10,6 +10,8 @@ use std::{
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::Detect;
+
 /// The whole configuration of one node.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -52,6 +54,8 @@ pub struct Node {
     pub public_ipv4: Option<PublicAddress>,
     /// Its IPv6 address. There is one of the two at least.
     pub public_ipv6: Option<PublicAddress>,
+    /// How the address is learned where it is not written down, the first that knows it.
+    pub detect: Vec<Detect>,
     /// Where secrets made on first start and other state live.
     pub state_dir: PathBuf,
 }
@@ -100,6 +104,10 @@ pub enum Learned {
     Configured,
     /// Read from this network interface.
     Interface(String),
+    /// The metadata service of this cloud said so.
+    Metadata(String),
+    /// This STUN server said so.
+    Stun(String),
     /// `run --dev`, or no interface has an address: this machine only.
     Loopback,
 }
@@ -109,6 +117,8 @@ impl fmt::Display for Learned {
         match self {
             Self::Configured => f.write_str("as configured"),
             Self::Interface(name) => write!(f, "found on interface {name}"),
+            Self::Metadata(cloud) => write!(f, "told by the metadata service of {cloud}"),
+            Self::Stun(server) => write!(f, "seen by the STUN server {server}"),
             Self::Loopback => f.write_str("this machine only"),
         }
     }
@@ -210,6 +220,34 @@ pub struct Tls {
     /// The certificate chain in PEM, the node's own certificate first.
     pub cert_file: PathBuf,
     /// The private key of that certificate in PEM.
+    pub key_file: PathBuf,
+    /// How the two are got and renewed; absent where somebody else does.
+    pub acme: Option<Acme>,
+}
+
+/// A certificate that this node gets by itself (RFC 8555), by the challenge http-01.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acme {
+    /// The name that the certificate is for.
+    pub domain: String,
+    /// TCP listeners for the authority's question, each of one family; everything else there is sent on to HTTPS.
+    pub http_listen: Vec<SocketAddr>,
+    /// Whom the authority writes to.
+    pub email: Option<String>,
+    /// The URL of the authority's directory.
+    pub directory: String,
+    /// Where account, certificate and key are kept.
+    pub folder: PathBuf,
+    /// What binds the account to one that the authority knows (RFC 8555 §7.3.4).
+    pub external_account: Option<ExternalAccount>,
+}
+
+/// An account that the authority has given out by other means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExternalAccount {
+    /// The id of its key.
+    pub key_id: String,
+    /// The file that holds the key, in base64url.
     pub key_file: PathBuf,
 }
 

@@ -99,9 +99,21 @@ pub struct SecretFile<'a> {
 const FINGERPRINT_LEN: usize = 8;
 
 impl<'a> SecretFile<'a> {
-    /// The file at a path, which exists.
+    /// The file at a path, which exists but for [`Self::make`].
     pub fn at(path: &'a Path) -> Self {
         Self { path }
+    }
+
+    /// Makes it with one random secret unless it is there, for its owner and its group, and tells whether it was made.
+    ///
+    /// # Errors
+    /// Of the file system, with what to do.
+    pub fn make(&self) -> Result<bool, ConfigError> {
+        if read_secrets(self.path).map_err(refused)?.is_some() {
+            return Ok(false);
+        }
+        make_secret(self.path).map_err(refused)?;
+        Ok(true)
     }
 
     /// Puts a new random secret in front of the others.

@@ -25,8 +25,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::UnixListener;
 use turnpike_relay_api::{
     admin::{
-        DRAIN, Ended, KILL, REVOCATIONS, REVOKE, Revocations, Revoke, Revoked, SESSIONS, STATUS, Sessions,
-        Status, UNDRAIN, UNREVOKE, Unrevoked,
+        DRAIN, Ended, KILL, RELOAD, REVOCATIONS, REVOKE, Reloaded, Revocations, Revoke, Revoked, SESSIONS,
+        STATUS, Sessions, Status, UNDRAIN, UNREVOKE, Unrevoked,
     },
     cost::{BUDGET, Budget, COST, Cost},
     target::Target,
@@ -56,6 +56,7 @@ pub(crate) fn router(view: SharedView) -> Router {
         .route(REVOCATIONS, get(revocations))
         .route(DRAIN, post(drain))
         .route(UNDRAIN, post(undrain))
+        .route(RELOAD, post(reload))
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Not with this method")
         })
@@ -182,6 +183,17 @@ async fn undrain(State(view): State<SharedView>) -> Result<Json<Status>, Problem
     view.undrain()?;
     tracing::info!("no longer draining: new allocations are made again");
     Ok(Json(view.status()))
+}
+
+async fn reload(State(view): State<SharedView>) -> Result<Json<Reloaded>, Problem> {
+    let nobody = || {
+        Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no_reload",
+            "Nobody reads the configuration of this relay again",
+        )
+    };
+    view.upkeep.reload().await.map(Json).ok_or_else(nobody)
 }
 
 type Body<T> = Result<Json<T>, JsonRejection>;

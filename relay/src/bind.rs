@@ -36,7 +36,8 @@ use crate::{
     shard::{Listeners, Node, Shard, Sockets},
     shared::{Limits, MAX_SHARDS, Shared},
     snapshot::Board,
-    tls::Tls,
+    tls::{Tls, acme},
+    upkeep::Upkeep,
     view::{VERSION, View},
     webhook::{self, Webhook},
     worker::Worker,
@@ -66,6 +67,7 @@ pub struct Relay {
     pub(crate) admin: UnixListener,
     pub(crate) metrics: Option<TcpListener>,
     pub(crate) reception: Option<Reception>,
+    pub(crate) acme: Option<Acme>,
     pub(crate) drain_timeout: Duration,
     pub(crate) webhook: Option<Webhook>,
     _admin_path: AdminPath,
@@ -91,6 +93,7 @@ impl Relay {
         check_relay_addresses(config)?;
         let (admin, admin_path) = admin::bind(&config.relay.admin_socket)?;
         let (metrics, metrics_address) = config.metrics.relay_listen.map(metrics::bind).transpose()?.unzip();
+        let acme = open_acme(config)?;
         let (front_door, reception) = front_door(config).unzip();
         host::raise_open_files(config);
         host::warn_of_shared_ports(config.relay.port_range);
@@ -146,6 +149,7 @@ impl Relay {
             tls: secure,
             shards: handles,
             config_reload: LastReload::at(clock.now().unix),
+            upkeep: Upkeep::default(),
             draining: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             switching: Mutex::default(),
@@ -158,6 +162,7 @@ impl Relay {
             admin,
             metrics,
             reception,
+            acme,
             drain_timeout: config.relay.drain_timeout,
             webhook,
             _admin_path: admin_path,
@@ -169,6 +174,24 @@ impl Relay {
     pub fn listening(&self) -> &Listening {
         &self.listening
     }
+}
+
+/// What a certificate by ACME takes.
+pub(crate) struct Acme {
+    pub(crate) config: turnpike_config::Acme,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) tls_port: u16,
+}
+
+fn open_acme(config: &Config) -> Result<Option<Acme>, StartError> {
+    let Some((tls, acme)) = config.tls.as_ref().and_then(|tls| Some((tls, tls.acme.as_ref()?))) else {
+        return Ok(None);
+    };
+    let mut listeners = Vec::new();
+    for address in &acme.http_listen {
+        listeners.extend(acme::open(*address)?);
+    }
+    Ok(Some(Acme { config: acme.clone(), listeners, tls_port: tls.port() }))
 }
 
 fn load_tls(config: &Config) -> Result<Option<Arc<Tls>>, StartError> {

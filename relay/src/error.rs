@@ -129,6 +129,17 @@ pub enum StartError {
         /// What the system says.
         source: io::Error,
     },
+    /// The port of an authority's question cannot be had.
+    #[error(
+        "cannot listen on TCP {address}, where the certificate authority asks: {source}; stop what `ss -tlpn` shows there, \
+         or change tls.acme_http_listen and send port 80 on to it"
+    )]
+    Acme {
+        /// The listener.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
     /// The TLS certificate cannot be used.
     #[error(transparent)]
     Certificate(#[from] crate::CertificateError),

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::mpsc;
 use turnpike_config::Auth;
 
-use crate::{Relay, logins::Logins, shard::Command, view::View};
+use crate::{Relay, ReloadRequest, logins::Logins, shard::Command, view::View};
 
 /// A handle to a relay, from before it serves until after it has ended.
 #[derive(Clone)]
@@ -26,6 +27,22 @@ impl Remote {
     /// Notes for the metrics how a reload ended, at this moment of Unix time.
     pub fn reloaded(&self, success: bool, at: Duration) {
         self.0.config_reload.note(success, at.as_secs());
+    }
+
+    /// Reloads that are asked for on the admin socket from now on; whoever takes them answers. The first caller alone is
+    /// asked.
+    pub fn reload_requests(&self) -> mpsc::Receiver<ReloadRequest> {
+        self.0.upkeep.reload_requests()
+    }
+
+    /// Tells in the status which keys wait for a restart.
+    pub fn set_changed_keys(&self, keys: Vec<String>) {
+        self.0.upkeep.set_changed_keys(keys);
+    }
+
+    /// Tells in the status, one sentence each, which advertised addresses are no longer this machine's.
+    pub fn set_address_changes(&self, changes: Vec<String>) {
+        self.0.upkeep.set_address_changes(changes);
     }
 }
 

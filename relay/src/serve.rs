@@ -11,7 +11,12 @@ use tokio_util::sync::CancellationToken;
 use turnpike_proto::Cause;
 use turnpike_relay_api::admin::Traffic;
 
-use crate::{Relay, admin, metrics, shard::Command, view::View};
+use crate::{
+    Relay, admin, metrics,
+    shard::Command,
+    tls::acme::{self, Challenges},
+    view::View,
+};
 
 /// What a relay has done.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +47,21 @@ impl Relay {
             let watch = Arc::clone(tls).watch();
             http.spawn(async move {
                 watch.await;
+                Ok(())
+            });
+        }
+        if let (Some(acme), Some(tls)) = (self.acme, &self.view.node.tls) {
+            let challenges = Arc::new(Challenges::default());
+            for listener in acme.listeners {
+                let (challenges, domain) = (Arc::clone(&challenges), acme.config.domain.clone());
+                http.spawn(async move {
+                    acme::serve(listener, challenges, &domain, acme.tls_port).await;
+                    Ok(())
+                });
+            }
+            let renewal = acme::renew(Arc::clone(tls), acme.config, challenges);
+            http.spawn(async move {
+                renewal.await;
                 Ok(())
             });
         }

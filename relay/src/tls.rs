@@ -1,5 +1,6 @@
 //! TLS of the node: one certificate for TURN and HTTPS, read from files and read anew when they change.
 
+pub(crate) mod acme;
 mod certificate;
 mod watch;
 
@@ -15,14 +16,18 @@ use arc_swap::ArcSwap;
 use rustls::{
     ServerConfig,
     crypto::{CryptoProvider, ring},
-    server::ProducesTickets,
-    sign::SingleCertAndKey,
+    server::{ClientHello, ProducesTickets, ResolvesServerCert},
+    sign::{CertifiedKey, SingleCertAndKey},
     version::{TLS12, TLS13},
 };
 use tokio::time::MissedTickBehavior;
+use turnpike_relay_api::admin::CertificateStatus;
 
 pub use self::certificate::{Certificate, CertificateError, check_certificate};
-use self::watch::{Stamps, Watch};
+use self::{
+    acme::Progress,
+    watch::{Stamps, Watch},
+};
 
 /// TURN over TLS (RFC 7443 §6) and HTTP/1.1: a client that speaks TURN says so, and so does a browser.
 const ALPN: [&[u8]; 2] = [b"stun.turn", b"http/1.1"];
@@ -41,11 +46,16 @@ pub(crate) struct Tls {
     loaded: Stamps,
     /// Whether the files hold what is in use.
     reloaded: AtomicBool,
+    /// How the next certificate is got, where this node does that itself.
+    progress: Progress,
 }
 
 struct InUse {
     config: Arc<ServerConfig>,
-    certificate: Certificate,
+    /// Absent until the first one has come by ACME: no handshake succeeds until then.
+    certificate: Option<Certificate>,
+    /// The certificate itself, empty until then.
+    own: Vec<u8>,
     /// Seconds of Unix time.
     since: u64,
 }
@@ -59,9 +69,25 @@ impl Tls {
         let loaded = watch::stamps(files);
         let provider = Arc::new(ring::default_provider());
         let tickets = ring::Ticketer::new().map_err(CertificateError::Tickets)?;
-        let in_use = read(files, domain, &provider, &tickets)?;
-        in_use.certificate.warn_of_expiry();
-        Ok(Self {
+        let in_use = match read(files, domain, &provider, &tickets) {
+            // What is not there, or is no longer good, is got anew.
+            Err(error) if files.acme.is_some() => {
+                match files.cert_file.exists() {
+                    false => tracing::info!("there is no TLS certificate yet: one is got by ACME"),
+                    true => {
+                        tracing::warn!(code = "certificate_refused", "another one is got by ACME: {error}")
+                    }
+                }
+                InUse {
+                    config: server_config(&provider, &tickets, Arc::new(Nothing)),
+                    certificate: None,
+                    own: Vec::new(),
+                    since: 0,
+                }
+            }
+            read => read?,
+        };
+        let tls = Self {
             files: files.clone(),
             domain: domain.map(str::to_owned),
             provider,
@@ -69,7 +95,10 @@ impl Tls {
             in_use: ArcSwap::from_pointee(in_use),
             loaded,
             reloaded: AtomicBool::new(true),
-        })
+            progress: Progress::default(),
+        };
+        tls.warn_of_expiry();
+        Ok(tls)
     }
 
     /// What a new connection is served with.
@@ -77,9 +106,25 @@ impl Tls {
         Arc::clone(&self.in_use.load().config)
     }
 
-    /// When the certificate in use expires, in seconds of Unix time.
-    pub(crate) fn not_after(&self) -> u64 {
-        self.in_use.load().certificate.not_after()
+    /// When the certificate in use expires, in seconds of Unix time; `None` while there is none.
+    pub(crate) fn not_after(&self) -> Option<u64> {
+        self.in_use.load().certificate.as_ref().map(Certificate::not_after)
+    }
+
+    /// How many times in a row ACME has failed; 0 where it is not used.
+    pub(crate) fn acme_failures(&self) -> u32 {
+        self.progress.status().failures
+    }
+
+    /// What the operator is told.
+    pub(crate) fn status(&self) -> CertificateStatus {
+        let acme = self.files.acme.as_ref().map(|_| self.progress.status());
+        CertificateStatus { not_after: self.not_after(), acme }
+    }
+
+    /// When the certificate is to be renewed, in seconds of Unix time: with a third of its life left, or at once.
+    fn renew_at(&self) -> u64 {
+        self.in_use.load().certificate.as_ref().map_or(0, Certificate::renew_at)
     }
 
     /// Whether the files hold what is in use, and when that was read, in seconds of Unix time.
@@ -111,14 +156,20 @@ impl Tls {
         let read = read(&self.files, self.domain.as_deref(), &self.provider, &self.tickets);
         self.reloaded.store(read.is_ok(), Ordering::Relaxed);
         let in_use = Arc::new(read?);
-        self.in_use.store(Arc::clone(&in_use));
-        tracing::info!("new TLS certificate taken: {}", in_use.certificate);
-        in_use.certificate.warn_of_expiry();
+        let before = self.in_use.swap(Arc::clone(&in_use));
+        // What ACME has brought is found in the files as well.
+        if let Some(certificate) = in_use.certificate.as_ref().filter(|_| before.own != in_use.own) {
+            tracing::info!("new TLS certificate taken: {certificate}");
+        }
+        self.warn_of_expiry();
         Ok(())
     }
 
     fn warn_of_expiry(&self) {
-        self.in_use.load().certificate.warn_of_expiry();
+        // One that is renewed by ACME is told of when that fails.
+        if self.files.acme.is_none() {
+            self.in_use.load().certificate.iter().for_each(Certificate::warn_of_expiry);
+        }
     }
 }
 
@@ -129,14 +180,34 @@ fn read(
     tickets: &Arc<dyn ProducesTickets>,
 ) -> Result<InUse, CertificateError> {
     let (certificate, key) = certificate::read(files, domain, provider)?;
+    let own = key.cert[0].to_vec();
+    let config = server_config(provider, tickets, Arc::new(SingleCertAndKey::from(key)));
+    Ok(InUse { config, certificate: Some(certificate), own, since: certificate::unix_now() })
+}
+
+/// Turns every handshake away.
+#[derive(Debug)]
+struct Nothing;
+
+impl ResolvesServerCert for Nothing {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+}
+
+fn server_config(
+    provider: &Arc<CryptoProvider>,
+    tickets: &Arc<dyn ProducesTickets>,
+    certificates: Arc<dyn ResolvesServerCert>,
+) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("ring has suites for both versions")
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(key)));
+        .with_cert_resolver(certificates);
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
     config.ticketer = Arc::clone(tickets);
-    Ok(InUse { config: Arc::new(config), certificate, since: certificate::unix_now() })
+    Arc::new(config)
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::{
     reload::LastReload,
     shard::{Command, Handle, Holder, Node},
     snapshot::Snapshot,
+    upkeep::Upkeep,
 };
 
 /// The version of this relay.
@@ -45,6 +46,7 @@ pub(crate) struct View {
     /// It drains in order to end.
     pub(crate) leaving: AtomicBool,
     pub(crate) config_reload: LastReload,
+    pub(crate) upkeep: Upkeep,
     /// Held while the shards are told, so that all of them hear the same last word.
     pub(crate) switching: Mutex<()>,
 }
@@ -94,6 +96,8 @@ impl View {
             allocations_created: snapshot.counters.allocations_created.total(),
             traffic: snapshot.total_traffic(),
             budget: self.node.budget.spent(),
+            waiting_for_restart: self.upkeep.waiting_for_restart(),
+            certificate: self.node.tls.as_ref().map(|tls| tls.status()),
         }
     }
 

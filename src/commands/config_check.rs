@@ -90,7 +90,11 @@ fn print_certificate(screen: &mut Screen, config: &Config) -> io::Result<bool> {
     let Some(tls) = &config.tls else { return Ok(true) };
     let checked = turnpike_relay::check_certificate(tls, config.node.domain.as_deref());
     let (verdict, found) = match &checked {
-        Ok(certificate) if certificate.expires_soon() => {
+        Err(_) if tls.acme.is_some() && !tls.cert_file.exists() => {
+            screen.verdict(Verdict::Ok, "tls", "there is no certificate yet: the relay gets one by ACME")?;
+            return Ok(true);
+        }
+        Ok(certificate) if certificate.expires_soon() && tls.acme.is_none() => {
             (Verdict::Warn, format!("certificate {certificate}: renew it"))
         }
         Ok(certificate) => (Verdict::Ok, format!("certificate {certificate}")),
@@ -128,6 +132,10 @@ pub(crate) fn ports(config: &Config) -> Vec<(&'static str, Result<String, String
     }
     for listener in tls.iter().flat_map(|tls| &tls.listen) {
         add("tls", "tls.listen", "TCP", *listener, one_family(*listener, Type::STREAM));
+    }
+    let acme = tls.as_ref().and_then(|tls| tls.acme.as_ref());
+    for listener in acme.iter().flat_map(|acme| &acme.http_listen) {
+        add("acme", "tls.acme_http_listen", "TCP", *listener, one_family(*listener, Type::STREAM));
     }
     for (key, address) in [("relay.relay_ipv4", relay.relay_ipv4), ("relay.relay_ipv6", relay.relay_ipv6)] {
         if let Some(address) = address {

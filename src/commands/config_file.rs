@@ -1,9 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use turnpike_config::{ConfigError, Host, Loaded, MissingSecret, Request, load};
+use turnpike_config::{ConfigError, Host, Loaded, MissingSecret, Request, load, ways_to_ask};
 
-const SYSTEM_FILE: &str = "/etc/turnpike/turnpike.toml";
+use crate::address;
+
+pub(super) const SYSTEM_FILE: &str = "/etc/turnpike/turnpike.toml";
 
 /// Which configuration to use.
 #[derive(Debug, Clone, Args)]
@@ -23,6 +25,13 @@ impl ConfigFile {
     ) -> Result<Loaded, ConfigError> {
         let system_file = || Path::new(SYSTEM_FILE).exists().then(|| SYSTEM_FILE.into());
         let file = self.config.clone().or_else(system_file);
-        load(&Request { file, this_machine, missing_secret }, &Host::detect())
+        let (request, mut host) = (Request { file, this_machine, missing_secret }, Host::detect());
+        host.outside = address::ask(&ways_to_ask(&request, &host)?);
+        load(&request, &host)
+    }
+
+    /// Where it is, or is to be when there is none yet.
+    pub(crate) fn path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| SYSTEM_FILE.into())
     }
 }

@@ -34,7 +34,7 @@ enum Format {
 
 /// A port, or a range of them, that strangers must reach.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct Opening {
+pub(crate) struct Opening {
     protocol: &'static str,
     first: u16,
     last: u16,
@@ -60,7 +60,7 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 /// What listens on loopback alone is not among them.
-fn openings(config: &Config) -> Vec<Opening> {
+pub(crate) fn openings(config: &Config) -> Vec<Opening> {
     let mut openings = Vec::new();
     let mut add = |protocol, (first, last), reason| {
         let opening = Opening { protocol, first, last, reason };
@@ -80,6 +80,10 @@ fn openings(config: &Config) -> Vec<Opening> {
     for port in config.tls.iter().flat_map(|tls| open(&tls.listen)) {
         add("tcp", (port, port), "TURN over TLS, and the page over HTTPS");
     }
+    let acme = config.tls.as_ref().and_then(|tls| tls.acme.as_ref());
+    for port in acme.iter().flat_map(|acme| open(&acme.http_listen)) {
+        add("tcp", (port, port), "the certificate authority's question, and the way to HTTPS");
+    }
     for port in open(&config.signaling.listen) {
         add("tcp", (port, port), "the page and signaling over plain HTTP");
     }
@@ -95,7 +99,7 @@ fn openings(config: &Config) -> Vec<Opening> {
     openings
 }
 
-fn table(openings: &[Opening]) -> Vec<String> {
+pub(crate) fn table(openings: &[Opening]) -> Vec<String> {
     let mut table = Table::new(&[("Port", Side::Left), ("What for", Side::Left)]);
     for opening in openings {
         table.row(vec![format!("{}/{}", opening.range('-'), opening.protocol), opening.reason.to_owned()]);

@@ -25,7 +25,11 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         let stopping = Stopping::on_signals(loaded.config.relay.drain_timeout)?;
         let relay = Relay::bind(&loaded.config)?;
         Ready::of(&loaded.config, Some(relay.listening()), None).log();
-        service::started(reloading, Services { relay: Some(relay.remote()), signaling: None });
+        service::started(
+            &loaded.config,
+            reloading,
+            Services { relay: Some(relay.remote()), signaling: None },
+        );
         let Stopping { drain, stop } = stopping.clone();
         let served = tokio::spawn(async move { relay.serve(drain, stop).await });
         service::outcome("the relay", served, &stopping).await

@@ -39,7 +39,7 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         let ready = Ready::of(config, Some(relay.listening()), Some(signaling.listening()));
         ready.log();
         let remotes = Services { relay: Some(relay.remote()), signaling: Some(signaling.remote()) };
-        service::started(reloading, remotes);
+        service::started(config, reloading, remotes);
         Announcement { loaded: &loaded, ready: &ready, this_machine: arguments.dev }.print()?;
 
         let Stopping { drain, stop } = stopping.clone();

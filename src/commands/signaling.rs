@@ -26,7 +26,11 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         let stopping = Stopping::on_signals(loaded.config.relay.drain_timeout)?;
         let signaling = Signaling::bind(&loaded.config).await?;
         Ready::of(&loaded.config, None, Some(signaling.listening())).log();
-        service::started(reloading, Services { relay: None, signaling: Some(signaling.remote()) });
+        service::started(
+            &loaded.config,
+            reloading,
+            Services { relay: None, signaling: Some(signaling.remote()) },
+        );
         // Calls go on without signaling, and their sessions with the next start: nobody is waited for.
         let served = tokio::spawn(signaling.serve(CancellationToken::new(), stopping.drain.clone()));
         service::outcome("signaling", served, &stopping).await

@@ -1,7 +1,7 @@
 use std::{net::SocketAddr, thread, time::Duration};
 
 use clap::Args;
-use turnpike_relay_api::admin::{STATUS, Status};
+use turnpike_relay_api::admin::{CertificateStatus, STATUS, Status};
 
 use super::ConfigFile;
 use crate::{quantity, relay_admin::RelayAdmin, screen::Screen};
@@ -41,6 +41,22 @@ pub(crate) fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     }
 }
 
+fn certificate_line(certificate: &CertificateStatus) -> String {
+    let until = certificate
+        .not_after
+        .map_or("none yet".to_owned(), |until| format!("until {}", quantity::moment(until)));
+    match &certificate.acme {
+        None => until,
+        Some(acme) => {
+            let next = quantity::moment(acme.next_attempt);
+            match &acme.last_error {
+                Some(error) => format!("{until}; ACME fails: {error}; tried again {next}"),
+                None => format!("{until}, renewed {next}"),
+            }
+        }
+    }
+}
+
 fn print(screen: &mut Screen, status: &Status) -> anyhow::Result<()> {
     let state = if status.draining { "draining: new allocations are refused" } else { "serving" };
     screen.heading(&format!("{}: {state}", status.node))?;
@@ -64,6 +80,12 @@ fn print(screen: &mut Screen, status: &Status) -> anyhow::Result<()> {
     if let Some(spent) = &status.budget {
         let percent = (spent.ratio * 100.0).floor();
         screen.pair("Budget", &format!("{percent:.0} % spent: {} (`turnpike budget`)", spent.step.name()))?;
+    }
+    if let Some(certificate) = &status.certificate {
+        screen.pair("Certificate", &certificate_line(certificate))?;
+    }
+    for waiting in &status.waiting_for_restart {
+        screen.pair("Restart", &format!("{waiting}: taken at the next start"))?;
     }
     let traffic = &status.traffic;
     let leg = |into: u64, out: u64| format!("{} in, {} out", quantity::bytes(into), quantity::bytes(out));

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, CertifiedIssuer, DnType, IsCa,
+    KeyPair,
+};
 
 pub(crate) const DOMAIN: &str = "turn.example.org";
 
@@ -23,6 +26,11 @@ impl Authority {
         let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
         fs::write(folder.join("cert.pem"), certificate.pem()).unwrap();
         fs::write(folder.join("key.pem"), key.serialize_pem()).unwrap();
+    }
+
+    /// Signs what is asked for.
+    pub(crate) fn sign_request(&self, request: &CertificateSigningRequestParams) -> String {
+        request.signed_by(&self.0).unwrap().pem()
     }
 
     /// Its own certificate.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends at what it did not expect")]
 
+mod acme;
+mod acme_server;
 mod authority;
 mod budget;
 mod capture;
@@ -13,10 +15,13 @@ mod doctor;
 mod flood;
 mod grafana;
 mod http;
+mod init;
 mod ledger;
 mod lines;
 mod metering;
+mod namespace;
 mod node;
+mod operator;
 mod pair_end;
 mod port_443;
 mod ports;

@@ -26,7 +26,7 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-type Tls = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Tls = StreamOwned<ClientConnection, TcpStream>;
 
 /// A site with TLS and lines of TOML behind its configuration.
 fn site(sections: &str) -> Site {
@@ -63,7 +63,7 @@ fn connect_from(site: &Site, from: IpAddr, alpn: &[&str]) -> Tls {
     tls
 }
 
-fn connect(site: &Site, alpn: &[&str]) -> Tls {
+pub(crate) fn connect(site: &Site, alpn: &[&str]) -> Tls {
     connect_from(site, Ipv4Addr::LOCALHOST.into(), alpn)
 }
 
@@ -87,7 +87,7 @@ fn binds(mut tls: Tls) -> bool {
     tls.read_exact(&mut answer).is_ok() && answer[..2] == [1, 1]
 }
 
-fn allocate(site: &Site, subject: &str) -> Allocation {
+pub(crate) fn allocate(site: &Site, subject: &str) -> Allocation {
     let pem = fs::read(site.authority_file()).unwrap();
     let tls = TlsClient::trusting(&mut &pem[..], DOMAIN).unwrap();
     let endpoint =

@@ -98,7 +98,7 @@ fn the_firewalls_open_what_ports_prints() {
     fs::write(
         &config,
         "[node]\ndomain = \"turn.example.org\"\npublic_ipv4 = \"198.18.0.1\"\nallow_private_address = true\n\
-         [tls]\nmode = \"files\"\ncert_file = \"c\"\nkey_file = \"k\"\n",
+         [tls]\nmode = \"acme\"\n",
     )
     .unwrap();
     let printed =

@@ -136,7 +136,15 @@ fn shells_and_man_are_served() {
     }
     let folder = tempfile::tempdir().unwrap();
     assert!(turnpike(&["man", "--dir", folder.path().to_str().unwrap()]).status().unwrap().success());
-    for page in ["turnpike.1", "turnpike-probe.1", "turnpike-secret-rotate.1"] {
+    for page in [
+        "turnpike.1",
+        "turnpike-probe.1",
+        "turnpike-secret-rotate.1",
+        "turnpike-init.1",
+        "turnpike-config-explain.1",
+        "turnpike-import-coturn.1",
+        "turnpike-cert-install.1",
+    ] {
         assert!(fs::read_to_string(folder.path().join(page)).unwrap().contains(".SH NAME"), "{page}");
     }
     assert!(text(&turnpike(&["man"]).output().unwrap()).contains("turnpike"));

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Takes `host[:port]` apart; an IPv6 address is in brackets. `None` when it is none, or port 0.
-pub(super) fn parse(text: &str) -> Option<(&str, Option<u16>)> {
+pub(crate) fn parse(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (inner, after) = rest.split_once(']')?;
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &str) -> Option<(&str, Option<u16>)> {
 }
 
 /// A DNS name as in RFC 1123 §2.1, whose last label is not a number: that would be an address.
-pub(super) fn is_dns_name(text: &str) -> bool {
+pub(crate) fn is_dns_name(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')

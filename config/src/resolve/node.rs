@@ -6,7 +6,7 @@ use std::{
 
 use super::{Purpose, authority::is_dns_name};
 use crate::{
-    Host, Learned, Node, Note, PublicAddress,
+    Detect, Host, Learned, Node, Note, PublicAddress,
     check::{Checker, ipv4, ipv6, unless_empty},
     raw::{self, Key},
 };
@@ -23,6 +23,8 @@ pub(super) fn resolve(
     let allow_private = c.flag(raw.allow_private_address, false);
     let name = c.take("node.name", raw.name, None, unless_empty(name));
     let domain = c.take("node.domain", raw.domain, None, unless_empty(domain));
+    let interface = vec![Detect::Interface];
+    let detect = c.take_filled_list("node.detect", raw.detect, interface, str::parse);
     let spans = [&raw.public_ipv4, &raw.public_ipv6].map(|raw| raw.as_ref().map(toml::Spanned::span));
     let (public_ipv4, public_ipv6) = match purpose.this_machine {
         true => (Some(loopback()), None),
@@ -52,7 +54,8 @@ pub(super) fn resolve(
         c.refuse("node.state_dir", None, refusal);
     }
     let name = name.unwrap_or_else(|| host.name.clone());
-    (Node { name, domain, public_ipv4, public_ipv6, state_dir: state_dir.unwrap_or_default() }, notes)
+    let state_dir = state_dir.unwrap_or_default();
+    (Node { name, domain, public_ipv4, public_ipv6, detect, state_dir }, notes)
 }
 
 /// The address of each family. A machine that has none at all has loopback.

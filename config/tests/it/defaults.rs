@@ -1,4 +1,6 @@
-use turnpike_config::{Learned, MissingSecret, Note, RelayAddress};
+use turnpike_config::{
+    Detect, Learned, MissingSecret, Note, PublicAddress, RelayAddress, Request, ways_to_ask,
+};
 
 use super::{Machine, interface};
 
@@ -203,4 +205,42 @@ fn this_machine_alone_is_served_whatever_the_file_says() {
     for network in ["127.0.0.0/8", "192.168.0.0/16", "127.0.0.1/32", "198.18.0.1/32"] {
         assert!(config.relay.allow_peers.contains(&network.parse().unwrap()), "{network}");
     }
+}
+
+#[test]
+fn by_acme_the_certificate_is_kept_in_the_state_folder_and_asked_for_on_port_80() {
+    let text = "[node]\ndomain = \"turn.example.org\"\n[tls]\nmode = \"acme\"\nacme_email = \"a@example.org\"\n\
+                acme_eab_key_id = \"kid-1\"\nacme_eab_key_file = \"/eab\"\n";
+    let tls = Machine::new().with_own_secret().load_text(text).unwrap().config.tls.unwrap();
+    assert_eq!(tls.cert_file.to_str(), Some("/var/lib/turnpike/acme/fullchain.pem"));
+    let acme = tls.acme.unwrap();
+    assert_eq!(acme.http_listen, ["0.0.0.0:80", "[::]:80"].map(|text| text.parse().unwrap()));
+    assert_eq!((acme.domain.as_str(), acme.email.as_deref()), ("turn.example.org", Some("a@example.org")));
+    assert_eq!(acme.directory, "https://acme-v02.api.letsencrypt.org/directory");
+    let external = acme.external_account.unwrap();
+    assert_eq!((external.key_id.as_str(), external.key_file.to_str()), ("kid-1", Some("/eab")));
+}
+
+#[test]
+fn others_are_asked_only_where_detect_names_them_and_no_interface_knows() {
+    let mut machine = Machine::new();
+    let ways = |machine: &Machine, text: &str| {
+        let path = machine.folder.path().join("turnpike.toml");
+        std::fs::write(&path, text).unwrap();
+        let request =
+            Request { file: Some(path), this_machine: false, missing_secret: MissingSecret::StandIn };
+        ways_to_ask(&request, &machine.host).unwrap()
+    };
+    let both = "[node]\ndetect = [\"interface\", \"metadata\"]\n";
+    assert_eq!(ways(&machine, both), [], "eth0 has a public address");
+    machine.host.addresses = vec![interface("10.0.0.5")];
+    assert_eq!(ways(&machine, ""), [], "nobody is named");
+    assert_eq!(ways(&machine, both), [Detect::Metadata]);
+    assert_eq!(ways(&machine, &format!("{both}public_ipv4 = \"192.0.2.10\"\n")), [], "it is written down");
+    let outside =
+        PublicAddress { address: [198, 18, 0, 9].into(), learned: Learned::Metadata("AWS".to_owned()) };
+    machine.host.outside = Some(outside.clone());
+    let loaded = machine.with_own_secret().load_text(both).unwrap();
+    assert_eq!(loaded.config.node.public_ipv4, Some(outside));
+    assert_eq!(loaded.config.relay.relay_ipv4, relay_address("0.0.0.0", "198.18.0.9"), "bound on any");
 }

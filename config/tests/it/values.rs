@@ -1,8 +1,8 @@
 use std::{path::Path, time::Duration};
 
 use turnpike_config::{
-    BudgetLimit, ClientPrivacy, Count, IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress, Tier,
-    UserPrivacy,
+    BudgetLimit, ClientPrivacy, Count, Detect, IcePolicy, Learned, LogFormat, PublicAddress, RelayAddress,
+    Tier, UserPrivacy,
 };
 
 use super::Machine;
@@ -56,6 +56,9 @@ fn every_key_reaches_its_value() {
     assert_eq!(tls.listen, ["0.0.0.0:8443", "[::]:8443", "10.0.0.5:5349"].map(|text| text.parse().unwrap()));
     assert_eq!(tls.cert_file, folder.join("tls/fullchain.pem"));
     assert_eq!(tls.key_file, Path::new("/run/privkey.pem"));
+    assert_eq!(tls.acme, None, "mode is \"files\"");
+    let stun = Detect::Stun { host: "stun.example.org".to_owned(), port: 3478 };
+    assert_eq!(config.node.detect, [Detect::Metadata, stun]);
 
     let signaling = &config.signaling;
     assert_eq!(signaling.internal_socket, Some(folder.join("signaling.sock")));

@@ -23,6 +23,27 @@ pub const DRAIN: &str = "/v1/drain";
 /// `POST`: [`Status`]. New allocations are made again.
 pub const UNDRAIN: &str = "/v1/undrain";
 
+/// `POST`: [`Reloaded`]. The configuration is read again, as at SIGHUP.
+pub const RELOAD: &str = "/v1/reload";
+
+/// What a reload did.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Reloaded {
+    /// What is in order of the configuration is in force; false when nothing was taken.
+    pub success: bool,
+    /// The services of that process: `relay`, `signaling`.
+    pub services: Vec<String>,
+    /// Keys that have changed and are in force.
+    pub taken: Vec<String>,
+    /// Keys that have changed since the start and wait for a restart.
+    pub waiting: Vec<String>,
+    /// Secrets in force.
+    pub secrets: usize,
+    /// What is wrong with the configuration.
+    pub problems: Vec<String>,
+}
+
 /// What the relay is doing.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -58,6 +79,36 @@ pub struct Status {
     /// How far the budget of the billing period is spent; absent where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub budget: Option<Spent>,
+    /// What would be another after a restart, one sentence each.
+    pub waiting_for_restart: Vec<String>,
+    /// The TLS certificate; absent where TLS is off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<CertificateStatus>,
+}
+
+/// The TLS certificate, and how it is renewed.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CertificateStatus {
+    /// When it expires, in Unix seconds; absent where there is none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
+    /// How it is got by ACME; absent where it is read from files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeStatus>,
+}
+
+/// How a certificate is got by ACME.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct AcmeStatus {
+    /// Failures since the last success.
+    pub failures: u32,
+    /// What the last one was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    /// When it is tried next, in Unix seconds.
+    pub next_attempt: u64,
 }
 
 /// The live allocations.

@@ -77,7 +77,8 @@ pub(crate) struct Reading {
 }
 
 struct TlsReading {
-    not_after: u64,
+    not_after: Option<u64>,
+    acme_failures: u32,
 }
 
 /// The only way of a datagram through this relay: through its process.
@@ -431,9 +432,16 @@ pub(crate) static TABLE: &[Row] = &[
     Row {
         name: "turnpike_tls_certificate_not_after_timestamp_seconds",
         kind: Kind::Gauge,
-        help: "When the TLS certificate in use expires, in Unix time; absent where TLS is off.",
+        help: "When the TLS certificate in use expires, in Unix time; absent where there is none.",
         labels: &[],
-        samples: |reading| reading.tls.iter().flat_map(|tls| one(tls.not_after)).collect(),
+        samples: |reading| reading.tls.iter().filter_map(|tls| tls.not_after).flat_map(one).collect(),
+    },
+    Row {
+        name: "turnpike_acme_failures",
+        kind: Kind::Gauge,
+        help: "Failed attempts in a row to get a TLS certificate by ACME; absent where TLS is off.",
+        labels: &[],
+        samples: |reading| reading.tls.iter().flat_map(|tls| one(u64::from(tls.acme_failures))).collect(),
     },
     Row {
         name: "turnpike_config_last_reload_success",
@@ -616,7 +624,7 @@ impl Reading {
 
 impl TlsReading {
     fn of(tls: &Tls) -> Self {
-        Self { not_after: tls.not_after() }
+        Self { not_after: tls.not_after(), acme_failures: tls.acme_failures() }
     }
 }
 

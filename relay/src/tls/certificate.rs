@@ -30,6 +30,8 @@ const SOON: u64 = 14 * 86_400;
 pub struct Certificate {
     names: Vec<String>,
     /// Seconds of Unix time.
+    not_before: u64,
+    /// The same.
     not_after: u64,
     file: PathBuf,
 }
@@ -38,6 +40,11 @@ impl Certificate {
     /// When it expires, in seconds of Unix time.
     pub fn not_after(&self) -> u64 {
         self.not_after
+    }
+
+    /// When it is to be renewed, in seconds of Unix time: with a third of its life left.
+    pub(super) fn renew_at(&self) -> u64 {
+        self.not_after - self.not_after.saturating_sub(self.not_before) / 3
     }
 
     /// Whether it expires within 14 days.
@@ -238,6 +245,7 @@ fn inspect(
     });
     let certificate = Certificate {
         names: names.collect(),
+        not_before: u64::try_from(parsed.validity().not_before.timestamp()).unwrap_or(0),
         not_after: u64::try_from(parsed.validity().not_after.timestamp()).unwrap_or(0),
         file: files.cert_file.clone(),
     };

@@ -45,6 +45,7 @@ impl Files {
             listen: Vec::new(),
             cert_file: self.path("cert.pem"),
             key_file: self.path("key.pem"),
+            acme: None,
         }
     }
 

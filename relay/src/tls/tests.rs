@@ -102,10 +102,36 @@ fn a_new_certificate_is_served_and_a_live_connection_goes_on() {
     watch.look(&tls);
 
     assert!(first_expiry != tls.not_after());
-    assert_eq!(tls.not_after(), date_time_ymd(2999, 1, 1).unix_timestamp() as u64);
+    assert_eq!(tls.not_after(), Some(date_time_ymd(2999, 1, 1).unix_timestamp() as u64));
     assert!(before.carries(b"still here"));
     let after = Pair::connect(&files.client(&[]), &tls).unwrap();
     assert_ne!(certificate_seen(&before), certificate_seen(&after));
+}
+
+#[test]
+fn until_acme_has_brought_a_certificate_handshakes_are_refused_and_then_served() {
+    let files = Files::new();
+    let config = turnpike_config::Tls {
+        acme: Some(turnpike_config::Acme {
+            domain: "turn.example.org".to_owned(),
+            http_listen: Vec::new(),
+            email: None,
+            directory: "https://acme.example.org/directory".to_owned(),
+            folder: files.path(""),
+            external_account: None,
+        }),
+        ..files.config()
+    };
+    let key = fs::read(files.path("key.pem")).unwrap();
+    fs::remove_file(files.path("key.pem")).unwrap();
+    let tls = Tls::load(&config, Some("turn.example.org")).unwrap();
+    assert_eq!((tls.not_after(), tls.acme_failures()), (None, 0));
+    assert!(Pair::connect(&files.client(&[]), &tls).is_err());
+
+    fs::write(files.path("key.pem"), key).unwrap();
+    tls.reload().unwrap();
+    assert!(Pair::connect(&files.client(&[]), &tls).unwrap().carries(b"now"));
+    assert!(tls.not_after().is_some());
 }
 
 #[test]

@@ -72,7 +72,7 @@ pub(crate) fn with_tls(config: &mut Config) {
     fs::write(&cert_file, own.cert.pem()).unwrap();
     fs::write(&key_file, own.signing_key.serialize_pem()).unwrap();
     let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-    config.tls = Some(Tls { listen, cert_file, key_file });
+    config.tls = Some(Tls { listen, cert_file, key_file, acme: None });
     config.signaling.internal_socket = Some(config.node.state_dir.join("signaling.sock"));
 }
 

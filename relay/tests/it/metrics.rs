@@ -80,7 +80,7 @@ async fn with_tls_the_certificate_s_expiry_is_told() {
     let (cert_file, key_file) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     std::fs::write(&cert_file, params.self_signed(&key).unwrap().pem()).unwrap();
     std::fs::write(&key_file, key.serialize_pem()).unwrap();
-    let tls = turnpike_config::Tls { listen: Vec::new(), cert_file, key_file };
+    let tls = turnpike_config::Tls { listen: Vec::new(), cert_file, key_file, acme: None };
     let server = Server::start(|config| config.tls = Some(tls));
     let samples = scrape(&server).await;
     let expires = samples["turnpike_tls_certificate_not_after_timestamp_seconds"];
@@ -99,6 +99,7 @@ async fn every_metric_has_its_help_and_type_and_every_combination_starts_at_zero
     let text = answer.ok();
     let absent = [
         "tls",
+        "acme",
         "selftest",
         "cost",
         "budget",
