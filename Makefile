@@ -6,7 +6,7 @@ SHELL := /bin/bash
 ARGS ?= run --dev
 BUILD_PACKAGES := gcc libc6-dev
 BENCH_PACKAGES := coturn strace
-TEST_PACKAGES := libnss3-tools openssl e2fsprogs chromium firefox-esr coturn nftables iproute2 tcpdump ethtool fail2ban procps prometheus redis-server redis-sentinel nginx strace systemd python3 python3-venv
+TEST_PACKAGES := libnss3-tools openssl e2fsprogs chromium firefox-esr coturn nftables iproute2 tcpdump ethtool fail2ban procps prometheus redis-server redis-sentinel nginx strace systemd python3 python3-venv debootstrap lintian dpkg-dev binutils
 WEB_SOURCES := $(shell find signaling/client/src signaling/web/src signaling/web/public signaling/web/index.html -type f 2>/dev/null)
 
 # Prints a heading, runs a step and tells how long it took.
@@ -17,7 +17,7 @@ endef
 # Runs whole-product tests against the binary of the dev profile.
 NODE_TEST = TURNPIKE=$${CARGO_TARGET_DIR:-target}/debug/turnpike node --test --test-concurrency=1 --test-reporter=spec
 
-.PHONY: help run build web test soak bench bench-signaling lint fuzz clean setup-build setup-test setup-bench
+.PHONY: help run build web test soak bench bench-signaling deb tarball lint fuzz clean setup-build setup-test setup-bench setup-deb
 help:
 	@echo 'make run    start on this machine and print the page and an iceServers block (ARGS="run" serves others)'
 	@echo 'make test   everything that must be true before a change lands; needs root, for network namespaces'
@@ -25,6 +25,7 @@ help:
 	@echo 'make bench  ours, coturn and a bare forwarder in turn, and the core alone (ROUNDS=6, CELL_SECONDS=2, BENCH_ARGS)'
 	@echo 'make bench-signaling  20,000 sockets, 500 matches and 10,000 signals a second, a restart; ours and Node in turn'
 	@echo 'make build  the release binary, target/release/turnpike'
+	@echo 'make deb    a Debian package in target/debian (ARCH=arm64 for that); make tarball: the same tree'
 	@echo 'make web    the page alone'
 	@echo 'make fuzz   explore each fuzz target for SECONDS=60 (needs a nightly toolchain)'
 	@echo 'run uses the dev profile: its first build takes a third of the time of a release build'
@@ -42,6 +43,13 @@ endef
 
 .make:
 	@mkdir -p .make
+
+# The machine that the package is tried on; a copy is laid over it for each test, and it stays as it is.
+.make/debian-root/.made: | .make
+	@rm -rf .make/debian-root
+	@debootstrap --variant=minbase --include=systemd,ca-certificates,curl bookworm .make/debian-root > .make/debootstrap.log 2>&1 \
+	  || { tail -n 20 .make/debootstrap.log; exit 1; }
+	@touch $@
 
 .make/npm: package-lock.json | .make
 	@npm ci --no-audit --no-fund --loglevel=error
@@ -62,6 +70,7 @@ setup-build: | .make
 setup-test: setup-build
 	@[ "$$(id -u)" = 0 ] || { echo 'make test needs root: it makes network namespaces. Run: sudo make test'; exit 1; }
 	@$(call packages,$(TEST_PACKAGES))
+	@$(MAKE) --no-print-directory .make/debian-root/.made
 	@command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked --quiet
 
 setup-bench: setup-build
@@ -75,6 +84,33 @@ run: setup-build web
 
 build: setup-build web
 	@cargo build --locked --release --bin turnpike
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+ARCH ?= $(shell dpkg --print-architecture)
+CROSS := $(if $(filter-out $(shell dpkg --print-architecture),$(ARCH)),yes)
+TRIPLE_arm64 := aarch64-linux-gnu
+TRIPLE_amd64 := x86_64-linux-gnu
+TARGET := $(patsubst %-linux-gnu,%-unknown-linux-gnu,$(TRIPLE_$(ARCH)))
+PACKED = $${CARGO_TARGET_DIR:-target}$(if $(CROSS),/$(TARGET))/release/turnpike
+# For another machine: its compiler, linker and strip, and this machine's own binary to make man pages with.
+CROSS_ENV = CC_$(subst -,_,$(TARGET))=$(TRIPLE_$(ARCH))-gcc CARGO_TARGET_$(shell echo $(TARGET) | tr a-z- A-Z_)_LINKER=$(TRIPLE_$(ARCH))-gcc
+PACK_ENV = $(if $(CROSS),ARCH=$(ARCH) STRIP=$(TRIPLE_$(ARCH))-strip GENERATOR=$${CARGO_TARGET_DIR:-target}/release/turnpike)
+
+setup-deb: setup-build
+	@$(call packages,dpkg-dev binutils $(if $(CROSS),gcc-$(TRIPLE_$(ARCH)) libc6-dev-$(ARCH)-cross))
+	@[ -z "$(CROSS)" ] || rustup target add $(TARGET)
+
+$(if $(CROSS),build-cross,build-here): setup-deb build
+	@[ -z "$(CROSS)" ] || $(CROSS_ENV) cargo build --locked --release --bin turnpike --target $(TARGET)
+
+deb: $(if $(CROSS),build-cross,build-here)
+	@$(PACK_ENV) packaging/deb $(PACKED) $(VERSION)-1 target/debian
+
+tarball: $(if $(CROSS),build-cross,build-here)
+	@work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; mkdir -p target/debian; \
+	  $(PACK_ENV) packaging/tree $(PACKED) "$$work"; \
+	  tar --sort=name --owner=0 --group=0 --numeric-owner -C "$$work" -czf target/debian/turnpike-$(VERSION)-$(ARCH).tar.gz .; \
+	  echo target/debian/turnpike-$(VERSION)-$(ARCH).tar.gz
 
 lint: web
 	$(call step,rustfmt,cargo fmt --all --check)

@@ -60,10 +60,16 @@ pub(crate) fn effective(written: &Written) -> Vec<Shown> {
 /// A file that can be loaded again but for what is masked.
 pub(crate) fn as_toml(shown: &[Shown], config: &Config) -> String {
     let (mut text, mut open) = (String::new(), "");
+    // What belongs to no section stands before all of them.
+    for Shown { key, value, origin } in shown.iter().filter(|shown| !shown.key.contains('.')) {
+        if let Some(value) = value {
+            text.push_str(&format!("{key} = {value} # {origin}\n"));
+        }
+    }
     for Shown { key, value, origin } in shown {
         let (Some((section, name)), Some(value)) = (key.split_once('.'), value) else { continue };
         if section != open {
-            let gap = if open.is_empty() { "" } else { "\n" };
+            let gap = if text.is_empty() { "" } else { "\n" };
             text.push_str(&format!("{gap}[{section}]\n"));
             open = section;
         }
