@@ -8,8 +8,8 @@ import type { Signaling } from "./signaling.ts";
 export interface CallOptions {
   signaling: Signaling;
   found: MatchFound;
-  /** What the partner sees and hears. */
-  stream: MediaStream;
+  /** What the partner sees and hears; a call of text alone has no connection of its own. */
+  stream: MediaStream | undefined;
   privacy: Privacy;
 }
 
@@ -32,13 +32,14 @@ export class Call extends Emitter<CallEvents> {
   readonly relayUnavailable: boolean;
   readonly #signaling: Signaling;
   readonly #privacy: Privacy;
-  readonly #link: PeerLink;
+  readonly #link: PeerLink | undefined;
   readonly #chat: Chat;
   readonly #foundAt = performance.now();
   #remoteStream: MediaStream | undefined;
   #selected: SelectedPair | undefined;
   #firstFrameAt: number | undefined;
   #reported = "";
+  #opened = false;
   #closed = false;
   #lookTimer: Timer | undefined;
   #refreshTimer: Timer | undefined;
@@ -53,6 +54,7 @@ export class Call extends Emitter<CallEvents> {
     this.#chat = new Chat(signaling, found.pair, () => {
       this.emit("changed", undefined);
     });
+    if (stream === undefined) return;
     this.#link = new PeerLink({
       role: found.role,
       polite: found.polite,
@@ -73,7 +75,12 @@ export class Call extends Emitter<CallEvents> {
   }
 
   get state(): LinkState {
-    return this.#link.state;
+    return this.#link?.state ?? (this.#opened ? "connected" : "connecting");
+  }
+
+  /** Both sides have agreed to it. */
+  get opened(): boolean {
+    return this.#opened;
   }
 
   /** The text beside it. */
@@ -96,11 +103,13 @@ export class Call extends Emitter<CallEvents> {
 
   /** Both sides agreed. */
   open(): void {
-    this.#link.open();
+    this.#opened = true;
+    this.#link?.open();
+    this.emit("changed", undefined);
   }
 
   receive(body: SignalBody): void {
-    this.#link.receive(body);
+    this.#link?.receive(body);
   }
 
   /** A page that sees the first frame says so earlier than the statistics do. */
@@ -116,7 +125,7 @@ export class Call extends Emitter<CallEvents> {
     clearTimeout(this.#lookTimer);
     clearTimeout(this.#refreshTimer);
     this.#chat.close();
-    this.#link.close();
+    this.#link?.close();
   }
 
   /** Nobody relies on the server alone for what the user was promised. */
@@ -134,8 +143,8 @@ export class Call extends Emitter<CallEvents> {
 
   /** Reads the statistics now and again later: often until all is known, then seldom. */
   async #look(): Promise<void> {
-    const report = await this.#link.stats();
-    if (this.#closed) return;
+    const report = await this.#link?.stats();
+    if (this.#closed || report === undefined) return;
     const pathBefore = this.path;
     this.#selected = selectedPair(report) ?? this.#selected;
     if (this.path !== pathBefore) this.emit("changed", undefined);
@@ -177,7 +186,7 @@ export class Call extends Emitter<CallEvents> {
       this.#refreshAfter(REFRESH_AGAIN_MS);
       return;
     }
-    this.#link.refresh(this.#guarded(answer.ice));
+    this.#link?.refresh(this.#guarded(answer.ice));
     this.#refreshIn(answer.ice.refreshAfter);
   }
 }

@@ -6,8 +6,10 @@ export type Privacy = "all" | "relay";
 
 export type Role = "initiator" | "responder";
 
+export type Mode = "video" | "text";
+
 export interface QueueJoin {
-  mode: "video" | "text";
+  mode: Mode;
   interests: string[];
   privacy: Privacy;
 }

@@ -1,5 +1,5 @@
 import type { Line } from "./chat.ts";
-import type { Id } from "./contract.ts";
+import type { Id, Mode } from "./contract.ts";
 import type { MediaProblem } from "./media.ts";
 import type { Path } from "./path.ts";
 
@@ -41,6 +41,10 @@ export interface Snapshot {
   /** The partner has lost its socket for now; the call goes on without. */
   readonly partnerAway: boolean;
   readonly pair: Id | undefined;
+  /** Of the wishes; `text` needs no camera. */
+  readonly mode: Mode;
+  /** Whether there is a partner, of now or of the last minute, whom `report` would be about. */
+  readonly reportable: boolean;
   /** The text of this pair. */
   readonly lines: readonly Line[];
   readonly partnerTyping: boolean;

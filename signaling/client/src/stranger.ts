@@ -1,6 +1,15 @@
 import { Call } from "./call.ts";
 import type { Line } from "./chat.ts";
-import type { Id, MatchEnded, MatchFound, Notice, Privacy, SessionResumed } from "./contract.ts";
+import type {
+  Id,
+  MatchEnded,
+  MatchFound,
+  Mode,
+  Notice,
+  Privacy,
+  Report,
+  SessionResumed,
+} from "./contract.ts";
 import { MediaUnavailable } from "./media.ts";
 import { OwnMedia, stopTracks } from "./own-media.ts";
 import { Signaling, type SignalingOptions } from "./signaling.ts";
@@ -8,6 +17,8 @@ import type { Failure, News, Phase, Snapshot } from "./snapshot.ts";
 
 /** Whom to look for, and how. */
 export interface Wishes {
+  /** Face to face, or in writing, which needs no camera. */
+  mode: Mode;
   /** At most 10, of at most 30 characters each. */
   interests: string[];
   privacy: Privacy;
@@ -26,6 +37,9 @@ const NEWS_OF: Record<MatchEnded["reason"], News | undefined> = {
 
 const NO_LINES: readonly Line[] = [];
 
+/** The server takes reports for a minute after the end; some of it is for the way. */
+const REPORTABLE_MS = 55_000;
+
 /** A draining node comes back, or another takes over, within some seconds. */
 const DRAINED_MS = { after: 3000, spread: 3000 };
 
@@ -41,7 +55,7 @@ export class Stranger {
   });
   readonly #listeners = new Set<() => void>();
   #snapshot: Snapshot;
-  #wishes: Wishes = { interests: [], privacy: "all" };
+  #wishes: Wishes = { mode: "video", interests: [], privacy: "all" };
   #live = false;
   /** Counts starts and stops, so that what was begun before is known to be stale. */
   #run = 0;
@@ -51,6 +65,9 @@ export class Stranger {
   #news: News | undefined;
   #call: Call | undefined;
   #partnerAway = false;
+  /** The last pair that had started, and until when it can be reported. */
+  #met: Id | undefined;
+  #metTimer: ReturnType<typeof setTimeout> | undefined;
   #startedAt = 0;
   #firstFrameMs: number | undefined;
   #drained: ReturnType<typeof setTimeout> | undefined;
@@ -121,7 +138,8 @@ export class Stranger {
   /**
    * Opens camera and socket at the same time and looks for a partner as soon as both are there.
    *
-   * The session owns the stream and stops its tracks in the end. Does nothing while one is live.
+   * The session owns the stream and stops its tracks in the end. For text no camera is opened. Does nothing while one is
+   * live.
    */
   async start(openMedia: () => Promise<MediaStream>, wishes: Wishes): Promise<void> {
     if (this.#live) return;
@@ -133,6 +151,7 @@ export class Stranger {
     this.#greeted = this.#ended = false;
     this.#signaling.connect();
     this.#publish();
+    if (wishes.mode === "text") return;
     try {
       const stream = await openMedia();
       if (run !== this.#run) {
@@ -167,10 +186,27 @@ export class Stranger {
     this.#publish();
   }
 
-  /** Changes the wishes: at once while waiting, else for the next partner. */
+  /** Changes the wishes: at once while waiting, else for the next partner. The mode of a live session stays. */
   update(wishes: Wishes): void {
-    this.#wishes = wishes;
+    this.#wishes = this.#live ? { ...wishes, mode: this.#wishes.mode } : wishes;
     void this.#join();
+    this.#publish();
+  }
+
+  /**
+   * Reports the partner of now, who is then left for another, or the last one, up to a minute after the end.
+   *
+   * False when the server did not take it.
+   */
+  async report(report: Omit<Report, "pair">): Promise<boolean> {
+    const pair = this.#met;
+    if (pair === undefined) return false;
+    const { ok } = await this.#signaling.request("report", { pair, ...report });
+    if (this.#met === pair) this.#forget();
+    if (ok && this.#callOf(pair) !== undefined) this.next();
+    if (ok && this.#live) this.#news = "report_sent";
+    this.#publish();
+    return ok;
   }
 
   /** Writes a line to the partner. */
@@ -225,7 +261,7 @@ export class Stranger {
 
   /** Joins the queue when nothing stands against it; what is sent twice is an update. */
   async #join(): Promise<void> {
-    const searching = this.#media.stream !== undefined && this.#call === undefined && !this.#ended;
+    const searching = this.#ready() && this.#call === undefined && !this.#ended;
     const { session } = this.#signaling;
     if (!searching || session === undefined) return;
     const answer = await this.#signaling.request("queue.join", this.#queueJoin());
@@ -241,15 +277,20 @@ export class Stranger {
   }
 
   #queueJoin() {
-    return { mode: "video" as const, ...this.#wishes };
+    return this.#wishes;
+  }
+
+  /** Whatever it needs of the user is there. */
+  #ready(): boolean {
+    return this.#wishes.mode === "text" || this.#media.stream !== undefined;
   }
 
   #found(found: MatchFound): void {
     this.#hangUp();
     const { stream } = this.#media;
-    if (stream === undefined || this.#ended) return;
-    const { privacy } = this.#wishes;
-    if (privacy === "relay" && found.ice.warning === "relay_unavailable") {
+    if (!this.#ready() || this.#ended) return;
+    const { mode, privacy } = this.#wishes;
+    if (mode === "video" && privacy === "relay" && found.ice.warning === "relay_unavailable") {
       this.#giveUp(found.pair, "relay_unavailable");
       return;
     }
@@ -269,6 +310,10 @@ export class Stranger {
   #callChanged(call: Call): void {
     if (call !== this.#call) return;
     if (call.state === "connected") this.#news = undefined;
+    if (call.opened && this.#met !== call.pair) {
+      this.#forget();
+      this.#met = call.pair;
+    }
     if (call.firstFrameAt !== undefined) {
       this.#firstFrameMs ??= Math.round(call.firstFrameAt - this.#startedAt);
     }
@@ -323,14 +368,27 @@ export class Stranger {
     clearTimeout(this.#drained);
     this.#drained = undefined;
     this.#hangUp();
+    this.#forget();
     this.#signaling.close();
     this.#media.close();
   }
 
   #hangUp(): void {
     this.#partnerAway = false;
+    if (this.#call !== undefined && this.#call.pair === this.#met) {
+      clearTimeout(this.#metTimer);
+      this.#metTimer = setTimeout(() => {
+        this.#forget();
+        this.#publish();
+      }, REPORTABLE_MS);
+    }
     this.#call?.close();
     this.#call = undefined;
+  }
+
+  #forget(): void {
+    clearTimeout(this.#metTimer);
+    this.#met = undefined;
   }
 
   #phase(): Phase {
@@ -341,7 +399,7 @@ export class Stranger {
     switch (this.#call?.state) {
       case undefined:
       case "failed":
-        return this.#media.stream !== undefined && this.#greeted ? "waiting" : "starting";
+        return this.#ready() && this.#greeted ? "waiting" : "starting";
       case "connecting":
       case "connected":
       case "reconnecting":
@@ -363,6 +421,8 @@ export class Stranger {
       serverAway: this.#serverAway(),
       partnerAway: this.#partnerAway,
       pair: call?.pair,
+      mode: this.#wishes.mode,
+      reportable: this.#met !== undefined,
       lines: call?.chat.lines ?? NO_LINES,
       partnerTyping: call?.chat.partnerTyping ?? false,
       common: call?.common ?? [],

@@ -14,7 +14,7 @@ import {
 import { fixture } from "./support/schema.ts";
 import { ScriptedServer } from "./support/server.ts";
 
-const WISHES: Wishes = { interests: ["music"], privacy: "all" };
+const WISHES: Wishes = { mode: "video", interests: ["music"], privacy: "all" };
 const FOUND = fixture("match.found", "responder");
 const OTHER_PAIR = "pairBAAAAAAAAAAAAAAAA_";
 
@@ -74,12 +74,83 @@ const offer: SignalBody = {
   },
 };
 
+describe("a report", () => {
+  const REPORT = { category: "harassment", note: "rude", block: true } as const;
+
+  it("is about the partner, who is then left for another", async () => {
+    await inCall();
+    await shows({ reportable: true });
+    expect(await stranger.report(REPORT)).toBe(true);
+    expect(await server.got("report")).toEqual({ pair: FOUND.pair, ...REPORT });
+    expect(await server.got("match.next")).toMatchObject({ pair: FOUND.pair });
+    await shows({ phase: "waiting", news: "report_sent", reportable: false });
+  });
+
+  it("can be made after the partner has left, and not without one", async () => {
+    await waiting();
+    expect(await stranger.report(REPORT)).toBe(false);
+    server.send("match.found", FOUND);
+    await server.got("match.accept");
+    expect(stranger.snapshot.reportable).toBe(false);
+    server.send("match.start", { pair: FOUND.pair });
+    await shows({ reportable: true });
+    server.send("match.ended", { pair: FOUND.pair, reason: "left", state: "idle" });
+    await shows({ pair: undefined, reportable: true });
+    expect(await stranger.report(REPORT)).toBe(true);
+    expect(server.all("report")).toEqual([{ pair: FOUND.pair, ...REPORT }]);
+    expect(server.all("match.next")).toEqual([]);
+  });
+
+  it("that comes too late says so", async () => {
+    server.answers.report = () => ({ ok: false, code: "not_in_pair" });
+    await inCall();
+    await shows({ reportable: true });
+    expect(await stranger.report(REPORT)).toBe(false);
+    expect(stranger.snapshot).toMatchObject({ phase: "connected", news: undefined });
+  });
+});
+
+describe("a browser that is banned", () => {
+  it("is told, and does not come again", async () => {
+    server.refuse = "banned";
+    await stranger.start(openMedia, WISHES);
+    await shows({ phase: "error", failure: "banned", live: false });
+    expect(stream.tracks.every(({ stopped }) => stopped)).toBe(true);
+  });
+});
+
+describe("text alone", () => {
+  const TEXT: Wishes = { ...WISHES, mode: "text" };
+  const noCamera = vi.fn(() => Promise.reject(new MediaUnavailable("camera_denied")));
+
+  it("opens no camera and no connection, and carries lines both ways", async () => {
+    await stranger.start(noCamera, TEXT);
+    expect(await server.got("queue.join")).toEqual(TEXT);
+    server.send("match.found", FOUND);
+    const { pair } = await server.got("match.accept");
+    await shows({ phase: "connecting", mode: "text" });
+    server.send("match.start", { pair });
+    await shows({ phase: "connected", pair, reportable: true });
+    stranger.say("hello");
+    expect(await server.got("chat.send")).toMatchObject({ pair, text: "hello" });
+    server.send("chat.message", { pair, id: "1", text: "hi" });
+    await vi.waitFor(() => {
+      expect(stranger.snapshot.lines.map(({ text }) => text)).toEqual(["hello", "hi"]);
+    });
+    expect(noCamera).not.toHaveBeenCalled();
+    expect(FakePeerConnection.all).toEqual([]);
+    stranger.update({ ...WISHES, interests: [] });
+    stranger.next();
+    expect((await server.got("match.next")).join).toEqual({ ...TEXT, interests: [] });
+  });
+});
+
 describe("from start to call", () => {
   it("joins the queue once both camera and server are there", async () => {
     const phases: string[] = [];
     stranger.subscribe(() => phases.push(stranger.snapshot.phase));
     await waiting();
-    expect(server.all("queue.join")).toEqual([{ mode: "video", ...WISHES }]);
+    expect(server.all("queue.join")).toEqual([WISHES]);
     await shows({ phase: "waiting", live: true, localStream: stream });
     expect(phases[0]).toBe("starting");
   });
@@ -155,7 +226,7 @@ describe("from start to call", () => {
 
   it("applies changed wishes at once while waiting", async () => {
     await waiting();
-    stranger.update({ interests: [], privacy: "relay" });
+    stranger.update({ mode: "text", interests: [], privacy: "relay" });
     expect(await server.got("queue.join", 2)).toEqual({
       mode: "video",
       interests: [],
@@ -233,7 +304,7 @@ describe("the end of a call", () => {
 
   it("by next takes the wishes along", async () => {
     const pc = await inCall();
-    stranger.update({ interests: ["film"], privacy: "all" });
+    stranger.update({ mode: "video", interests: ["film"], privacy: "all" });
     stranger.next();
     expect(stranger.snapshot).toMatchObject({ phase: "waiting", pair: undefined });
     expect(pc.connectionState).toBe("closed");

@@ -17,16 +17,20 @@ interface ControlsProps {
 export function Controls(props: ControlsProps) {
   const { session, mayGoOn, onStart, onNext, onStop, onMicrophone, onCamera } = props;
   const main = useRef<HTMLButtonElement>(null);
-  const { live, microphone, camera } = session;
+  const { live, microphone, camera, mode } = session;
 
   return (
     <div className="controls" role="group" aria-label="Call">
-      <Toggle name="microphone" on={microphone} onToggle={onMicrophone}>
-        <MicrophoneIcon on={microphone} />
-      </Toggle>
-      <Toggle name="camera" on={camera} onToggle={onCamera}>
-        <CameraIcon on={camera} />
-      </Toggle>
+      {mode === "video" && (
+        <>
+          <Toggle name="microphone" on={microphone} onToggle={onMicrophone}>
+            <MicrophoneIcon on={microphone} />
+          </Toggle>
+          <Toggle name="camera" on={camera} onToggle={onCamera}>
+            <CameraIcon on={camera} />
+          </Toggle>
+        </>
+      )}
       {/* One element for both, so that the focus stays when Start becomes Next. */}
       <button
         ref={main}

@@ -1,15 +1,18 @@
-import type { Phase, Wishes } from "turnpike-client";
+import type { Mode, Phase, Wishes } from "turnpike-client";
 
 import { Interests } from "./Interests.tsx";
 
 interface LobbyProps {
   phase: Phase;
+  live: boolean;
   wishes: Wishes;
   onWish: (wishes: Wishes) => void;
+  /** Goes on in writing, where the camera stands in the way. */
+  onText: (() => void) | undefined;
 }
 
 /** What is on the stage while there is no partner to see. */
-export function Lobby({ phase, wishes, onWish }: LobbyProps) {
+export function Lobby({ phase, live, wishes, onWish, onText }: LobbyProps) {
   return (
     <section className="lobby" data-phase={phase} aria-label="Before the call">
       {phase === "idle" ? (
@@ -17,28 +20,69 @@ export function Lobby({ phase, wishes, onWish }: LobbyProps) {
           <h2>
             Someone is <em>out there.</em>
           </h2>
-          <p>Press Start and talk to a stranger, face to face. Press Next for another.</p>
+          <p>
+            {wishes.mode === "video"
+              ? "Press Start and talk to a stranger, face to face. Press Next for another."
+              : "Press Start and write with a stranger, without a camera. Press Next for another."}
+          </p>
         </div>
       ) : (
         <Lanes />
       )}
+      {onText !== undefined && (
+        <button type="button" className="instead" onClick={onText}>
+          Chat by text instead
+        </button>
+      )}
       {phase !== "connecting" && (
         <div className="wishes">
+          {!live && (
+            <Modes
+              mode={wishes.mode}
+              onChange={(mode) => {
+                onWish({ ...wishes, mode });
+              }}
+            />
+          )}
           <Interests
             interests={wishes.interests}
             onChange={(interests) => {
               onWish({ ...wishes, interests });
             }}
           />
-          <HideAddress
-            on={wishes.privacy === "relay"}
-            onChange={(on) => {
-              onWish({ ...wishes, privacy: on ? "relay" : "all" });
-            }}
-          />
+          {wishes.mode === "video" && (
+            <HideAddress
+              on={wishes.privacy === "relay"}
+              onChange={(on) => {
+                onWish({ ...wishes, privacy: on ? "relay" : "all" });
+              }}
+            />
+          )}
         </div>
       )}
     </section>
+  );
+}
+
+const MODES: Record<Mode, string> = { video: "Face to face", text: "Text only" };
+
+function Modes({ mode, onChange }: { mode: Mode; onChange: (mode: Mode) => void }) {
+  return (
+    <div className="modes" role="radiogroup" aria-label="How to talk">
+      {(Object.keys(MODES) as Mode[]).map((each) => (
+        <label key={each} data-on={each === mode}>
+          <input
+            type="radio"
+            name="mode"
+            checked={each === mode}
+            onChange={() => {
+              onChange(each);
+            }}
+          />
+          {MODES[each]}
+        </label>
+      ))}
+    </div>
   );
 }
 

@@ -28,6 +28,14 @@ export function SendIcon() {
   );
 }
 
+export function FlagIcon() {
+  return (
+    <svg {...FRAME} className="icon">
+      <path d="M5 21V4M5 4.5h12.5l-3 4 3 4H5" />
+    </svg>
+  );
+}
+
 function Strike() {
   return (
     <>

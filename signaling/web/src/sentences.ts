@@ -17,7 +17,7 @@ const FAILURES: Record<Failure, Sentence> = {
   },
   camera_denied: {
     title: "The camera is blocked for this page.",
-    advice: "Allow camera and microphone in the address bar, then press Start.",
+    advice: "Allow camera and microphone in the address bar, then press Start. Or chat by text.",
   },
   no_camera: {
     title: "No camera was found.",
@@ -96,9 +96,11 @@ export function sentenceOf(snapshot: Snapshot): Sentence {
   switch (phase) {
     case "error":
     case "idle":
-      return { title: "Ready when you are.", advice: "Start opens your camera and microphone." };
+      return snapshot.mode === "text"
+        ? { title: "Ready when you are.", advice: "Text only: your camera stays off." }
+        : { title: "Ready when you are.", advice: "Start opens your camera and microphone." };
     case "starting":
-      return snapshot.localStream === undefined
+      return snapshot.localStream === undefined && snapshot.mode === "video"
         ? { title: "Opening your camera…", advice: "Allow it if the browser asks." }
         : { title: "Calling the server…" };
     case "waiting":

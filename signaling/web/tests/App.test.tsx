@@ -86,7 +86,7 @@ describe("the controls", () => {
     await user.click(button("Remove film"));
     await user.click(screen.getByRole("switch", { name: /Hide my address/ }));
     await user.click(button("Start"));
-    const wishes = { interests: ["music"], privacy: "relay" };
+    const wishes = { mode: "video", interests: ["music"], privacy: "relay" };
     expect(session.update).toHaveBeenLastCalledWith(wishes);
     expect(session.start).toHaveBeenCalledExactlyOnceWith(expect.any(Function), wishes);
   });
@@ -133,6 +133,71 @@ describe("the controls", () => {
     await user.click(document.body);
     await user.keyboard("{Escape}");
     expect(session.stop).toHaveBeenCalledOnce();
+  });
+});
+
+describe("a report", () => {
+  it("asks what was wrong, and closes once it is sent", async () => {
+    const { session, user } = open({ ...IN_CALL, reportable: true });
+    await user.click(button("Report"));
+    expect(screen.getByRole("dialog", { name: "What was wrong?" })).toBeTruthy();
+    await user.click(button("Send report"));
+    expect(session.report).not.toHaveBeenCalled();
+    await user.click(screen.getByRole("radio", { name: /Harassment/ }));
+    await user.type(screen.getByLabelText(/Anything to add/), "next, please");
+    await user.click(button("Send report"));
+    const report = { category: "harassment", note: "next, please", block: true };
+    expect(session.report).toHaveBeenCalledExactlyOnceWith(report);
+    expect(screen.queryByRole("dialog")).toBeNull();
+    expect(session.next).not.toHaveBeenCalled();
+  });
+
+  it("says when it is too late, and can be taken back", async () => {
+    const { session, user } = open({ phase: "waiting", live: true, reportable: true });
+    session.report.mockResolvedValue(false);
+    await user.click(button("Report the last one"));
+    await user.click(screen.getByRole("radio", { name: /Advertising/ }));
+    await user.click(screen.getByRole("switch", { name: /Never meet/ }));
+    await user.click(button("Send report"));
+    expect(session.report).toHaveBeenCalledWith({ category: "spam", note: "", block: false });
+    expect(screen.getByRole("alert").textContent).toMatch(/more than a minute/);
+    await user.click(button("Cancel"));
+    expect(screen.queryByRole("dialog")).toBeNull();
+  });
+
+  it("is about somebody", () => {
+    open({ phase: "waiting", live: true });
+    expect(screen.queryByRole("button", { name: /Report/ })).toBeNull();
+  });
+});
+
+describe("text alone", () => {
+  it("is chosen before the start, and has neither camera nor microphone", async () => {
+    const { session, user } = open();
+    await user.click(screen.getByRole("radio", { name: "Text only" }));
+    expect(session.update).toHaveBeenLastCalledWith(expect.objectContaining({ mode: "text" }));
+    act(() => {
+      session.show({ ...IN_CALL, mode: "text" });
+    });
+    expect(screen.getByRole("region", { name: "Text chat" })).toBeTruthy();
+    expect(screen.queryByRole("button", { name: /camera|microphone/ })).toBeNull();
+  });
+
+  it.each(["camera_denied", "no_camera", "camera_busy", "insecure_context"] as const)(
+    "is offered where the camera stands in the way: %s",
+    async (failure) => {
+      const { session, user } = open({ phase: "error", failure });
+      await user.click(button("Chat by text instead"));
+      expect(session.start).toHaveBeenCalledExactlyOnceWith(
+        expect.any(Function),
+        expect.objectContaining({ mode: "text" }),
+      );
+    },
+  );
+
+  it("helps nobody who is banned", () => {
+    open({ phase: "error", failure: "banned" });
+    expect(screen.queryByRole("button", { name: /by text/ })).toBeNull();
   });
 });
 

@@ -11,6 +11,8 @@ const IDLE: Snapshot = {
   serverAway: false,
   partnerAway: false,
   pair: undefined,
+  mode: "video",
+  reportable: false,
   lines: [],
   partnerTyping: false,
   common: [],
@@ -33,6 +35,7 @@ export class FakeSession implements Session {
   readonly update = vi.fn<Session["update"]>();
   readonly setMicrophone = vi.fn<Session["setMicrophone"]>();
   readonly setCamera = vi.fn<Session["setCamera"]>();
+  readonly report = vi.fn<Session["report"]>(() => Promise.resolve(true));
   readonly say = vi.fn<Session["say"]>();
   readonly typing = vi.fn<Session["typing"]>();
   readonly frameDecoded = vi.fn<Session["frameDecoded"]>();

@@ -15,4 +15,12 @@ Object.defineProperty(HTMLMediaElement.prototype, "srcObject", {
   },
 });
 
+// jsdom opens no dialog as a modal one.
+HTMLDialogElement.prototype.showModal = function (this: HTMLDialogElement) {
+  this.open = true;
+};
+HTMLDialogElement.prototype.close = function (this: HTMLDialogElement) {
+  this.open = false;
+};
+
 afterEach(cleanup);
