@@ -27,6 +27,9 @@ pub(crate) fn package(folder: &Path, version: &str) -> PathBuf {
     String::from_utf8(output.stdout).unwrap().trim().into()
 }
 
+/// Those that live while a secret is changed.
+const SESSIONS: usize = 1_000;
+
 /// Two who talk through the relay until they are told to stop.
 struct Call {
     stop: Arc<AtomicBool>,
@@ -74,16 +77,6 @@ impl Call {
 
 #[test]
 fn a_package_is_installed_serves_is_upgraded_amid_a_call_and_leaves_nothing() {
-    life(100);
-}
-
-#[test]
-#[ignore = "long: a thousand sessions at a reload"]
-fn soak_a_package_lives_with_a_thousand_sessions() {
-    life(1_000);
-}
-
-fn life(sessions: usize) {
     let packages = tempfile::tempdir().unwrap();
     let first = package(packages.path(), "0.1.0-1");
     let second = package(packages.path(), "0.1.1-1");
@@ -145,7 +138,7 @@ fn life(sessions: usize) {
 
     let secret = machine.secrets()[0].clone();
     let mut live: Vec<Allocation> =
-        (0..sessions).map(|n| machine.allocate(&secret, &format!("s{n}"))).collect();
+        (0..SESSIONS).map(|n| machine.allocate(&secret, &format!("s{n}"))).collect();
     machine.ok(&["turnpike", "secret", "rotate"]);
     relay.reload();
     signaling.reload();
