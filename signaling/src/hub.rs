@@ -6,6 +6,7 @@
 mod across;
 mod call;
 mod chat;
+mod everywhere;
 mod handover;
 mod moderated;
 mod negotiation;
@@ -514,7 +515,7 @@ impl Hub {
                 if let Some(call) = state.calls.get_mut(&pair)
                     && call.start(now)
                 {
-                    Self::have_met(state, pair);
+                    self.have_met(state, now, pair);
                 }
                 self.emit(state, now, session, &ServerEvent::MatchStart { pair });
             }

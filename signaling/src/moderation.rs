@@ -165,6 +165,20 @@ impl Moderation {
         self.ask(|answer| Request::Ban(ban, answer)).await
     }
 
+    /// Takes a ban of another node, which has told its operator whether it is kept.
+    pub(crate) fn take(&self, ban: &Ban) {
+        self.put(ban);
+        self.tell(Request::Ban(ban.clone(), oneshot::channel().0));
+    }
+
+    /// Lifts a ban as another node has done.
+    pub(crate) fn lift(&self, id: Id) {
+        if self.bans().remove(id) {
+            self.gauge();
+            self.tell(Request::Unban(id, oneshot::channel().0));
+        }
+    }
+
     /// Lifts a ban; false when there is none of this id.
     ///
     /// # Errors

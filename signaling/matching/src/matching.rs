@@ -122,6 +122,8 @@ pub enum Order {
         recent: Vec<(Id, Duration)>,
         /// The last pair that it was in: over, whatever the store knows.
         last_pair: Option<Id>,
+        /// Whose session it is.
+        party: Id,
     },
     /// A session waits no more.
     Withdraw {
@@ -892,6 +894,7 @@ impl Matching {
             wishes: wishes.clone(),
             recent: session.recent.iter().collect(),
             last_pair: session.last_pair,
+            party: session.party.unwrap_or(id),
         });
     }
 

@@ -315,6 +315,7 @@ async fn ban(
     let ban = Ban { id: random::id(), device, network, cause, note: wanted.note, created, until };
     let kept = context.moderation.ban(ban.clone()).await;
     let ended = context.hub.enforce(&ban);
+    context.hub.ban_everywhere(&ban);
     kept.map_err(|NotKept| {
         let detail =
             "the ban is in force, but could not be written down: it ends with this process; the log says why";
@@ -324,7 +325,9 @@ async fn ban(
 }
 
 async fn unban(State(context): State<Arc<Context>>, Path(ban): Path<String>) -> Result<StatusCode, Problem> {
-    match context.moderation.unban(id(&ban)?).await {
+    let id = id(&ban)?;
+    context.hub.unban_everywhere(id);
+    match context.moderation.unban(id).await {
         Ok(true) => {
             tracing::info!(ban, "ban lifted by an operator");
             Ok(StatusCode::NO_CONTENT)

@@ -1,6 +1,6 @@
 //! Pairs with a session of another node, and sessions that go from node to node.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tokio::{sync::oneshot, time::timeout};
@@ -9,7 +9,8 @@ use turnpike_matching::{Id, Membership, Role};
 
 use super::{Hub, Negotiation, NextPair, State, handover::Traveller};
 use crate::{
-    contract::{PeerPresence, ServerEvent, SignalBody},
+    contract::{PeerPresence, ServerEvent, SignalBody, WireId},
+    moderation::Person,
     store::{self, Heard, News, Outgoing, Place, Shared, Watch},
 };
 
@@ -23,22 +24,39 @@ const FLUSHED_WITHIN: Duration = Duration::from_secs(2);
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Said {
-    Signal { generation: u32, body: SignalBody },
-    Chat { id: String, text: String },
-    Typing { on: bool },
-    Presence { state: PeerPresence },
+    Signal {
+        generation: u32,
+        body: SignalBody,
+    },
+    Chat {
+        id: String,
+        text: String,
+    },
+    Typing {
+        on: bool,
+    },
+    Presence {
+        state: PeerPresence,
+    },
+    /// For the partner's node alone: whom it may report.
+    Who {
+        device: Option<WireId>,
+        network: IpAddr,
+    },
 }
 
 impl Said {
-    fn event(self, pair: Id, grace: Duration) -> ServerEvent {
-        match self {
+    /// What the partner's client hears of it.
+    fn event(self, pair: Id, grace: Duration) -> Option<ServerEvent> {
+        Some(match self {
+            Self::Who { .. } => return None,
             Self::Signal { generation, body } => ServerEvent::Signal { pair, generation, body },
             Self::Chat { id, text } => ServerEvent::ChatMessage { pair, id, text },
             Self::Typing { on } => ServerEvent::ChatTyping { pair, on },
             Self::Presence { state } => {
                 ServerEvent::PeerState { pair, state, grace_ms: grace.as_millis() as u64 }
             }
-        }
+        })
     }
 }
 
@@ -58,17 +76,24 @@ impl Stores {
 
 impl Watch for Hub {
     fn news(&self, news: News) {
-        self.step(|state, now, next_pair| {
-            let State { shared: Some(shared), matching, .. } = state else { return };
+        let words = self.step(|state, now, next_pair| {
+            let State { shared: Some(shared), matching, .. } = state else { return Vec::new() };
             let heard = shared.take(matching, now, news, next_pair);
             let up = Some(shared.is_up());
+            let mut words = Vec::new();
             for heard in heard {
+                if let Heard::ToAll { what } = heard {
+                    words.push(what);
+                    continue;
+                }
                 self.heard(state, now, heard, next_pair);
             }
             if self.shares.send_if_modified(|known| std::mem::replace(known, up) != up) {
                 self.metrics.redis_up.set(i64::from(up == Some(true)));
             }
+            words
         });
+        words.iter().for_each(|word| self.hear_of_all(word));
     }
 
     fn took(&self, time: Duration) {
@@ -139,7 +164,8 @@ impl Hub {
         said: Said,
     ) -> bool {
         if state.sessions.contains_key(&member.partner) {
-            return self.emit(state, now, member.partner, &said.event(member.pair, self.pair_grace));
+            let event = said.event(member.pair, self.pair_grace);
+            return event.is_none_or(|event| self.emit(state, now, member.partner, &event));
         }
         let body = serde_json::to_string(&said).expect("what is said is JSON");
         let taken = state.shared.as_mut().is_some_and(|shared| shared.say(member.pair, body));
@@ -176,7 +202,9 @@ impl Hub {
                 }
                 state.absences.look_at(until, session);
                 let said = Said::Presence { state: PeerPresence::Reconnecting };
-                self.emit(state, now, session, &said.event(pair, self.pair_grace));
+                if let Some(event) = said.event(pair, self.pair_grace) {
+                    self.emit(state, now, session, &event);
+                }
             }
             Heard::PartnerBack { session, .. } => {
                 if let Some(entry) = state.sessions.get_mut(&session) {
@@ -199,6 +227,8 @@ impl Hub {
                     let _ = awaited.send(());
                 }
             }
+            // Taken once the state is free again.
+            Heard::ToAll { .. } => {}
             Heard::Own => {
                 if let Some(shared) = &state.shared {
                     state.sessions.iter().for_each(|(id, session)| shared.own(*id, session.resume));
@@ -222,9 +252,15 @@ impl Hub {
             }
             // Who is away would hear of it too late to care.
             Said::Typing { .. } if entry.away.is_some() => return,
+            Said::Who { device, network } => {
+                let who = Person { device: device.map(|device| device.0), network: *network };
+                entry.partners.met(pair, member.partner, who);
+            }
             Said::Typing { .. } | Said::Chat { .. } | Said::Presence { .. } => {}
         }
-        self.emit(state, now, session, &said.event(pair, self.pair_grace));
+        if let Some(event) = said.event(pair, self.pair_grace) {
+            self.emit(state, now, session, &event);
+        }
     }
 
     /// What the partner's node knows of the negotiation goes along with a session.

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     contract::{Privacy, ServerEvent, WireId},
+    moderation::Person,
     store::{Left, Passage},
 };
 
@@ -41,6 +42,9 @@ struct LeftSession {
     source: IpAddr,
     #[serde(default)]
     device: Option<WireId>,
+    /// The pair, the partner and who that is, on the way to another node.
+    #[serde(default)]
+    partner: Option<(WireId, WireId, Option<WireId>, IpAddr)>,
     privacy: Privacy,
     next_signal: u64,
     negotiation: Negotiation,
@@ -280,6 +284,9 @@ impl Hub {
             resume: WireId(session.resume),
             source: session.source,
             device: session.device.map(WireId),
+            partner: session.partners.present().map(|(pair, partner, who)| {
+                (WireId(pair), WireId(partner), who.device.map(WireId), who.network)
+            }),
             privacy: session.privacy,
             next_signal: session.next_signal,
             negotiation: session.negotiation,
@@ -326,7 +333,13 @@ impl Hub {
             resume: left.resume.0,
             source: left.source,
             device: left.device.map(|device| device.0),
-            partners: Partners::default(),
+            partners: left
+                .partner
+                .map(|(pair, partner, device, network)| {
+                    let who = Person { device: device.map(|device| device.0), network };
+                    Partners::of(pair.0, partner.0, who)
+                })
+                .unwrap_or_default(),
             away: Some(away),
             privacy: left.privacy,
             events: Bucket::new(EVENTS.0, EVENTS.1),
@@ -353,7 +366,7 @@ impl Hub {
             call.start(self.to_mono(started));
         }
         state.calls.insert(id, call);
-        Self::have_met(state, id);
+        self.have_met(state, self.clock.mono(), id);
         true
     }
 

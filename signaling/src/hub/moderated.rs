@@ -4,9 +4,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use turnpike_matching::{Ended, Id};
 
-use super::{Hub, Session, State};
+use super::{Hub, Session, State, across::Said};
 use crate::{
-    contract::{Ack, ErrorCode, Report},
+    contract::{Ack, ErrorCode, Report, WireId},
     moderation::{Ban, Cause, Filed, Person},
 };
 
@@ -34,6 +34,19 @@ impl Partners {
             self.0.pop_front();
         }
         self.0.push_back(Partner { pair, session, who, ended: None, reported: false });
+    }
+
+    /// One whom a session has met on another node.
+    pub(super) fn of(pair: Id, session: Id, who: Person) -> Self {
+        let mut partners = Self::default();
+        partners.met(pair, session, who);
+        partners
+    }
+
+    /// The partner of the pair that goes on: the pair, the session and the person.
+    pub(super) fn present(&self) -> Option<(Id, Id, Person)> {
+        let present = self.0.iter().rfind(|partner| partner.ended.is_none())?;
+        Some((present.pair, present.session, present.who))
     }
 
     pub(super) fn ended(&mut self, now: Duration, pair: Id) {
@@ -87,7 +100,6 @@ impl Hub {
     pub(crate) fn report(&self, id: Id, report: Report) -> Ack {
         let now = self.clock.mono();
         let mut state = self.lock();
-        let state = &mut *state;
         let pair = report.pair.0;
         let Some(session) = state.sessions.get_mut(&id) else { return Ack::refused(ErrorCode::NotInPair) };
         let reporter = session.person();
@@ -99,13 +111,11 @@ impl Hub {
             return Ack { duplicate: Some(true), ..Ack::done() };
         }
         let (session, who) = (partner.session, partner.who);
+        drop(state);
         if report.block {
-            state.matching.keep_apart(reporter.device.unwrap_or(id), who.device.unwrap_or(session));
-            if let (Some(blocker), Some(blocked)) = (reporter.device, who.device) {
-                self.moderation.block(blocker, blocked);
-            }
+            self.part(reporter, id, who, session);
         }
-        self.moderation.file(Filed {
+        self.file(Filed {
             at: self.clock.unix().as_secs(),
             pair,
             category: report.category,
@@ -184,9 +194,17 @@ impl Hub {
     }
 
     /// Both sides of a pair may report each other from now on.
-    pub(super) fn have_met(state: &mut State, pair: Id) {
+    pub(super) fn have_met(&self, state: &mut State, now: Duration, pair: Id) {
         let Some(([one, other], _)) = state.matching.sides(pair) else { return };
-        let [Some(first), Some(second)] = state.sessions.get_disjoint_mut([&one, &other]) else { return };
+        let [Some(first), Some(second)] = state.sessions.get_disjoint_mut([&one, &other]) else {
+            for id in [one, other] {
+                let Some(who) = state.sessions.get(&id).map(Session::person) else { continue };
+                let Some(member) = state.matching.membership(id) else { continue };
+                let said = Said::Who { device: who.device.map(WireId), network: who.network };
+                self.pass_on(state, now, id, member, said);
+            }
+            return;
+        };
         let (of_first, of_second) = (first.person(), second.person());
         first.partners.met(pair, other, of_second);
         second.partners.met(pair, one, of_first);

@@ -39,6 +39,8 @@ pub(crate) enum Note {
     Claim { resume: WireId, node: WireId, ticket: u64 },
     /// The answer: the session, when it is there.
     Handed { ticket: u64, session: Option<String> },
+    /// Something that concerns every node.
+    ToAll { what: String },
     /// A node tells itself that it reads.
     Beat,
 }
@@ -101,6 +103,8 @@ pub(crate) enum Command {
         /// And for how long they do not meet.
         recent: Vec<(Id, Duration)>,
         last_pair: Option<Id>,
+        /// Whose session it is.
+        party: Id,
         /// The id of a pair that comes of it.
         pair: Id,
     },
@@ -121,6 +125,15 @@ pub(crate) enum Command {
     Tell {
         node: Id,
         note: Note,
+    },
+    /// Every other node is told.
+    TellAll {
+        note: Note,
+    },
+    /// Two people who are never matched, by any node.
+    KeepApart {
+        one: Id,
+        other: Id,
     },
     /// Which of these nodes live?
     Alive {

@@ -46,6 +46,8 @@ const LEASE: Duration = Duration::from_secs(60);
 const OFFER: Duration = Duration::from_secs(2);
 /// What Redis knows of who owns which session.
 const OWNED: Duration = Duration::from_secs(2 * 3600);
+/// How long a block holds between nodes; the node that was asked for it keeps it for longer.
+const APART: Duration = Duration::from_secs(90 * 86_400);
 /// How many of a line are looked at, so that someone new behind those met lately is seen: as many as in memory.
 const LOOKS: usize = 33;
 
@@ -164,6 +166,7 @@ struct Scripts {
     own: String,
     disown: String,
     claim: String,
+    tell_all: String,
 }
 
 /// What is said to Redis, under one prefix.
@@ -259,11 +262,12 @@ async fn begin<'a>(
         include_str!("lua/own.lua"),
         include_str!("lua/disown.lua"),
         include_str!("lua/claim.lua"),
+        include_str!("lua/tell_all.lua"),
         include_str!("lua/forget.lua"),
     ] {
         pipe.cmd("SCRIPT").arg("LOAD").arg(script);
     }
-    let [seek, leave, accept, own, disown, claim, forget]: [String; 7] = {
+    let [seek, leave, accept, own, disown, claim, tell_all, forget]: [String; 8] = {
         let loaded: Vec<String> = pipe.query_async(&mut writer).await?;
         loaded.try_into().map_err(|_| RedisError::from(std::io::Error::other("a script was not loaded")))?
     };
@@ -271,7 +275,7 @@ async fn begin<'a>(
         prefix: &place.prefix,
         node,
         offer,
-        scripts: Scripts { seek, leave, accept, own, disown, claim },
+        scripts: Scripts { seek, leave, accept, own, disown, claim, tell_all },
     };
     let mut pipe = redis::pipe();
     words.live(&mut pipe);
@@ -418,6 +422,7 @@ impl Words<'_> {
         let (node, stream) = (self.key("node", &self.node.to_string()), self.stream(self.node));
         pipe.cmd("SET").arg(node).arg(1).arg("PX").arg(millis(LIFE)).ignore();
         pipe.cmd("XADD").arg(&stream).arg("*").arg("m").arg(beat);
+        pipe.cmd("SADD").arg(format!("{}:nodes", self.prefix)).arg(self.node.to_string()).ignore();
         pipe.cmd("PEXPIRE").arg(&stream).arg(millis(STREAM_LIFE)).ignore();
     }
 
@@ -429,7 +434,7 @@ impl Words<'_> {
         let (node, stream) = (self.node.to_string(), STREAM.to_string());
         let or_none = |id: Option<Id>| id.map_or_else(String::new, |id| id.to_string());
         match command {
-            Command::Seek { session, wishes, waited, widened, recent, last_pair, pair } => {
+            Command::Seek { session, wishes, waited, widened, recent, last_pair, party, pair } => {
                 let Wishes { mode, interests } = wishes;
                 let recent: Map<String, serde_json::Value> =
                     recent.iter().map(|(id, left)| (id.to_string(), millis(*left).into())).collect();
@@ -447,6 +452,7 @@ impl Words<'_> {
                     millis(LEASE).to_string(),
                     LOOKS.to_string(),
                     stream,
+                    party.to_string(),
                 ];
                 script(pipe, &self.scripts.seek, &arguments);
             }
@@ -469,6 +475,17 @@ impl Words<'_> {
                 let note = serde_json::to_string(note).expect("a note is JSON");
                 pipe.cmd("XADD").arg(self.stream(*node)).arg("NOMKSTREAM").arg("MAXLEN").arg("~").arg(STREAM);
                 pipe.arg("*").arg("m").arg(note);
+            }
+            Command::TellAll { note } => {
+                let note = serde_json::to_string(note).expect("a note is JSON");
+                script(pipe, &self.scripts.tell_all, &[node, note, stream]);
+            }
+            Command::KeepApart { one, other } => {
+                // In the order in which Lua has them.
+                let mut both = [one.to_string(), other.to_string()];
+                both.sort_unstable();
+                let key = self.key("apart", &both.join(":"));
+                pipe.cmd("SET").arg(key).arg(1).arg("PX").arg(millis(APART));
             }
             Command::Alive { nodes } => {
                 let keys: Vec<String> =

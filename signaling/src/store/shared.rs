@@ -107,6 +107,11 @@ pub enum Heard {
         /// As it was left.
         session: Option<String>,
     },
+    /// Something that concerns every node.
+    ToAll {
+        /// What.
+        what: String,
+    },
     /// Redis is to be told again who owns which session.
     Own,
 }
@@ -135,12 +140,21 @@ impl Shared {
     pub fn tell(&mut self, matching: &mut Matching, now: Duration) {
         while let Some(order) = matching.poll_order() {
             match order {
-                Order::Seek { session, since, widened, wishes, recent, last_pair } => {
+                Order::Seek { session, since, widened, wishes, recent, last_pair, party } => {
                     let waited = now.saturating_sub(since);
                     let left = |(id, until): (Id, Duration)| (until > now).then(|| (id, until - now));
                     let recent = recent.into_iter().filter_map(left).collect();
                     let pair = random::id();
-                    self.send(Command::Seek { session, wishes, waited, widened, recent, last_pair, pair });
+                    self.send(Command::Seek {
+                        session,
+                        wishes,
+                        waited,
+                        widened,
+                        recent,
+                        last_pair,
+                        party,
+                        pair,
+                    });
                 }
                 Order::Withdraw { session } => self.send(Command::Withdraw { session }),
                 Order::Accept { session, pair } => self.send(Command::Accept { session, pair }),
@@ -219,6 +233,16 @@ impl Shared {
     /// The answer to another node that has asked for a session.
     pub(crate) fn hand(&self, node: Id, ticket: u64, session: Option<String>) {
         self.send(Command::Tell { node, note: Note::Handed { ticket, session } });
+    }
+
+    /// Every other node is told.
+    pub(crate) fn tell_all(&self, what: String) {
+        self.send(Command::TellAll { note: Note::ToAll { what } });
+    }
+
+    /// No node matches these two people any more.
+    pub(crate) fn keep_apart(&self, one: Id, other: Id) {
+        self.send(Command::KeepApart { one, other });
     }
 
     /// A session is this node's now.
@@ -366,6 +390,7 @@ impl Shared {
                 heard.push(Heard::Claimed { resume: resume.0, node: node.0, ticket });
             }
             Note::Handed { ticket, session } => heard.push(Heard::Handed { ticket, session }),
+            Note::ToAll { what } => heard.push(Heard::ToAll { what }),
             Note::Beat => {}
         }
     }

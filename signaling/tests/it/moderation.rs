@@ -17,11 +17,11 @@ async fn behind_a_proxy() -> Server {
     .await
 }
 
-fn device(n: u8) -> String {
+pub fn device(n: u8) -> String {
     format!("device{n:03}DDDDDDDDDDDDA")
 }
 
-async fn come(server: &Server, n: u8, address: &str) -> Client {
+pub async fn come(server: &Server, n: u8, address: &str) -> Client {
     let auth = json!({"v": 1, "device": device(n)});
     let mut client = Client::open_from(&server.address, &auth, Some(address)).await;
     let hello = client.event("hello").await;
@@ -29,19 +29,19 @@ async fn come(server: &Server, n: u8, address: &str) -> Client {
     client
 }
 
-async fn is_let_in(server: &Server, auth: Value, address: &str) -> bool {
+pub async fn is_let_in(server: &Server, auth: Value, address: &str) -> bool {
     let mut client = Client::open_from(&server.address, &auth, Some(address)).await;
     let first = client.first().await;
     assert!(first.starts_with("40") || first == r#"44{"message":"banned"}"#, "{first}");
     first.starts_with("40")
 }
 
-async fn admin(server: &Server, method: &str, path: &str, body: &str) -> (u16, Value) {
+pub async fn admin(server: &Server, method: &str, path: &str, body: &str) -> (u16, Value) {
     let bearer = format!("authorization: Bearer {ADMIN_KEY}");
     http(server, method, path, &[&bearer, "content-type: application/json"], body).await
 }
 
-fn report(pair: &str) -> Value {
+pub fn report(pair: &str) -> Value {
     json!({"pair": pair, "category": "harassment", "note": "rude\u{202E}", "block": false})
 }
 

@@ -4,7 +4,7 @@
 local prefix, node, me, mode = ARGV[1] .. ':', ARGV[2], ARGV[3], ARGV[4]
 local interests, waited, widened = cjson.decode(ARGV[5]), tonumber(ARGV[6]), ARGV[7] == '1'
 local met, last_pair, pair = cjson.decode(ARGV[8]), ARGV[9], ARGV[10]
-local offer_ms, lease_ms, looks, stream = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14]
+local offer_ms, lease_ms, looks, stream, party = ARGV[11], ARGV[12], tonumber(ARGV[13]), ARGV[14], ARGV[15]
 
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
@@ -34,6 +34,14 @@ local function apart(id, theirs)
   return left
 end
 
+-- One person in two windows, and people of whom one has blocked the other, never meet.
+local function strangers(theirs)
+  if theirs == party then return false end
+  local first, second = party, theirs
+  if second < first then first, second = second, first end
+  return redis.call('EXISTS', prefix .. 'apart:' .. first .. ':' .. second) == 0
+end
+
 local best, again
 local function look(line)
   local heads = redis.call('ZRANGE', line, 0, looks - 1, 'WITHSCORES')
@@ -41,7 +49,8 @@ local function look(line)
     local id, theirs = heads[at], tonumber(heads[at + 1])
     if best and theirs >= best.since then return end
     if id ~= me then
-      local found = redis.call('HMGET', prefix .. 's:' .. id, 'state', 'node', 'recent', 'lines', 'interests')
+      local found = redis.call('HMGET', prefix .. 's:' .. id, 'state', 'node', 'recent', 'lines', 'interests',
+        'party')
       if not found[1] then
         -- Its node has not renewed it: nobody speaks for it any more.
         redis.call('ZREM', line, id)
@@ -51,11 +60,11 @@ local function look(line)
           redis.call('DEL', prefix .. 's:' .. id)
         else
           local left = apart(id, found[3])
-          if left <= 0 then
+          if left <= 0 and strangers(found[6]) then
             best = {id = id, since = theirs, node = found[2], lines = found[4], interests = cjson.decode(found[5])}
             return
           end
-          again = math.min(again or left, left)
+          if left > 0 then again = math.min(again or left, left) end
         end
       end
     end
@@ -80,7 +89,7 @@ if not best then
   for id, left in pairs(met) do recent[id] = now_ms + left end
   redis.call('DEL', own)
   redis.call('HSET', own, 'state', 'waiting', 'node', node, 'since', string.format('%.0f', since), 'lines',
-    cjson.encode(lines), 'interests', ARGV[5], 'recent', cjson.encode(recent))
+    cjson.encode(lines), 'interests', ARGV[5], 'recent', cjson.encode(recent), 'party', party)
   redis.call('PEXPIRE', own, lease_ms)
   redis.call('SADD', prefix .. 'waiting:' .. node, me)
   redis.call('PEXPIRE', prefix .. 'waiting:' .. node, 10 * lease_ms)
