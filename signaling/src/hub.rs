@@ -16,7 +16,10 @@ mod presence;
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -81,6 +84,8 @@ pub(crate) struct Hub {
     pair_ended: Notify,
     /// Whether the store that nodes share is there; `None` when nothing is shared.
     shares: watch::Sender<Option<bool>>,
+    /// This node's part has ended: what its sockets still carry is the next one's.
+    over: AtomicBool,
 }
 
 struct State {
@@ -162,6 +167,7 @@ impl Hub {
             sooner: Notify::new(),
             pair_ended: Notify::new(),
             shares: watch::Sender::new(None),
+            over: AtomicBool::new(false),
         }
     }
 
@@ -401,6 +407,11 @@ impl Hub {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.lock().draining
+    }
+
+    /// Whether this node's part has ended: its clients are to come to the next one.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Waits until no pair is left.

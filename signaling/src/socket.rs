@@ -186,8 +186,9 @@ impl Service {
         tokio::spawn(async move {
             let owned = service.own(attached, received, closed, &cut_off);
             let end = cut_off.run_until_cancelled(owned).await;
-            if end != Some(End::Lost) {
-                // A socket that has closed already is closed.
+            // Clients of Socket.IO do not come back by themselves to a server that has disconnected them, but they do when
+            // the connection below is closed, as it is when the node ends. A socket that has closed already is closed.
+            if end != Some(End::Lost) && !service.hub.is_over() {
                 let _ = socket.disconnect();
             }
             match end {

@@ -2,7 +2,7 @@
 //!
 //! Times are in Unix milliseconds, since clocks of their own do not outlive a process.
 
-use std::{collections::HashMap, mem, net::IpAddr, time::Duration};
+use std::{collections::HashMap, mem, net::IpAddr, sync::atomic::Ordering, time::Duration};
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,7 @@ impl Handover {
 impl Hub {
     /// Ends this node's part: offers end, all are told to come back, sockets close, and nothing is taken in any more.
     pub(crate) fn hand_over(&self) -> Handover {
+        self.over.store(true, Ordering::Release);
         self.step(|state, now, next_pair| state.matching.halt(now, next_pair));
         let now = self.clock.mono();
         let mut state = self.lock();
@@ -116,6 +117,7 @@ impl Hub {
     /// Ends this node's part as [`Self::hand_over`] does, and leaves each session to whatever node its client comes to.
     /// Resolves once it is told.
     pub(super) fn leave_behind_for_any(&self) -> oneshot::Receiver<()> {
+        self.over.store(true, Ordering::Release);
         self.step(|state, now, next_pair| state.matching.halt(now, next_pair));
         let now = self.clock.mono();
         let mut state = self.lock();

@@ -1,20 +1,30 @@
-//! A client that speaks Engine.IO 4 and Socket.IO 5.
+//! A client that speaks Engine.IO 4 and Socket.IO 5. It answers pings whatever a test is doing, as clients do.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _, stream::SplitSink};
 use serde_json::{Value, json};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex, mpsc},
+    time::timeout,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Message, client::IntoClientRequest as _},
 };
+use tokio_util::task::AbortOnDropHandle;
 
 /// Longer than anything takes that does not hang.
 pub const SOON: Duration = Duration::from_secs(20);
 
+type Sink = SplitSink<WebSocketStream<MaybeTlsStream<TcpStream>>, Message>;
+
 pub struct Client {
-    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    sink: Arc<Mutex<Sink>>,
+    /// What comes, until the socket is closed.
+    incoming: mpsc::UnboundedReceiver<String>,
+    _reading: AbortOnDropHandle<()>,
     pub session: String,
     pub token: String,
     pub resume: String,
@@ -54,8 +64,24 @@ impl Client {
             request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
         }
         let (stream, _) = connect_async(request).await.unwrap();
+        let (sink, mut stream) = stream.split();
+        let (sink, (came, incoming)) = (Arc::new(Mutex::new(sink)), mpsc::unbounded_channel());
+        let answers = Arc::clone(&sink);
+        let reading = tokio::spawn(async move {
+            while let Some(Ok(message)) = stream.next().await {
+                let Message::Text(text) = message else { continue };
+                if text.as_str() == "2" {
+                    // To a socket that has just been closed there is nothing to answer.
+                    let _ = answers.lock().await.send(Message::text("3")).await;
+                } else if came.send(text.to_string()).is_err() {
+                    return;
+                }
+            }
+        });
         let mut client = Self {
-            stream,
+            sink,
+            incoming,
+            _reading: AbortOnDropHandle::new(reading),
             session: String::new(),
             token: String::new(),
             resume: String::new(),
@@ -140,7 +166,7 @@ impl Client {
     }
 
     async fn write(&mut self, text: String) {
-        self.stream.send(Message::text(text)).await.unwrap();
+        self.sink.lock().await.send(Message::text(text)).await.unwrap();
     }
 
     /// The first packet of Socket.IO.
@@ -155,17 +181,13 @@ impl Client {
 
     /// Waits until the server has closed the socket.
     pub async fn closed(mut self) {
-        let closing = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        let closing = async { while self.incoming.recv().await.is_some() {} };
         timeout(SOON, closing).await.expect("the server closes the socket");
     }
 
     /// Reads one message; events are kept, and numbered without a gap.
     async fn read(&mut self) -> String {
-        let message = timeout(SOON, self.stream.next()).await.expect("something comes").unwrap().unwrap();
-        let text = message.into_text().unwrap().to_string();
-        if text == "2" {
-            self.write("3".to_owned()).await;
-        }
+        let text = timeout(SOON, self.incoming.recv()).await.expect("something comes").expect("it is open");
         if let Some(event) = text.strip_prefix("42") {
             let (name, payload): (String, Value) = serde_json::from_str(event).unwrap();
             self.last_seq += u64::from(name != "session.resumed");
