@@ -13,8 +13,14 @@ use turnpike_relay_api::admin::Reloaded;
 use crate::{commands::ConfigFile, logging::Levels, supervisor};
 
 /// Keys whose new values are taken; those of certificates are watched by the relay itself.
-const TAKEN: [&str; 5] =
-    ["auth.secret_file", "auth.api_keys_file", "auth.admin_keys_file", "auth.static_user", "log.level"];
+const TAKEN: [&str; 5] = [
+    "auth.secret_file",
+    "auth.api_keys_file",
+    "auth.admin_keys_file",
+    "auth.jwt_keys_file",
+    "auth.static_user",
+    "log.level",
+];
 
 /// What takes new values.
 pub(crate) struct Services {

@@ -105,14 +105,18 @@ impl fmt::Display for Note {
 /// [`ConfigError`] with every problem found; nothing was made then.
 pub fn load(request: &Request, host: &Host) -> Result<Loaded, ConfigError> {
     let text = text_of(request)?;
-    let (Resolved { mut config, secret_file, api_keys_file, admin_keys_file, mut notes }, written) =
-        resolve_text(request, &text, host)?;
+    let (resolved, written) = resolve_text(request, &text, host)?;
+    let Resolved { mut config, secret_file, api_keys_file, admin_keys_file, jwt_keys_file, mut notes } =
+        resolved;
     let refused = |error: SecretError| ConfigError::from(Problem::nowhere(error.to_string()));
     if let Some(path) = api_keys_file {
         config.auth.api_keys = read_keys(&path, "API key").map_err(refused)?;
     }
     if let Some(path) = admin_keys_file {
         config.auth.admin_keys = read_keys(&path, "admin key").map_err(refused)?;
+    }
+    if let Some(path) = jwt_keys_file {
+        config.auth.jwt_keys = read_keys(&path, "JWT key").map_err(refused)?;
     }
     config.auth.secrets = match read_secrets(&secret_file).map_err(refused)? {
         Some(secrets) => {

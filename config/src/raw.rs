@@ -45,6 +45,7 @@ pub(crate) struct Auth {
     pub(crate) strict_expiry: Key<bool>,
     pub(crate) api_keys_file: Key<String>,
     pub(crate) admin_keys_file: Key<String>,
+    pub(crate) jwt_keys_file: Key<String>,
     pub(crate) static_user: Vec<StaticUser>,
 }
 

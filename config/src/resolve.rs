@@ -40,6 +40,7 @@ pub(crate) struct Resolved {
     pub(crate) secret_file: PathBuf,
     pub(crate) api_keys_file: Option<PathBuf>,
     pub(crate) admin_keys_file: Option<PathBuf>,
+    pub(crate) jwt_keys_file: Option<PathBuf>,
     pub(crate) notes: Vec<Note>,
 }
 
@@ -78,6 +79,7 @@ pub(crate) fn resolve(
         secret_file: files.secret,
         api_keys_file: files.api_keys,
         admin_keys_file: files.admin_keys,
+        jwt_keys_file: files.jwt_keys,
         notes,
     })
 }

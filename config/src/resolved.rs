@@ -139,6 +139,8 @@ pub struct Auth {
     pub api_keys: Vec<Secret>,
     /// Bearer keys of operators for signaling's admin endpoints.
     pub admin_keys: Vec<Secret>,
+    /// Keys that embedders sign their visitors' tokens with, for `GET /v1/ice`.
+    pub jwt_keys: Vec<Secret>,
     /// Users with a fixed password, for tests and old clients.
     pub static_users: Vec<StaticUser>,
 }

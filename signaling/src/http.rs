@@ -4,6 +4,7 @@ mod admin;
 mod gate;
 mod health;
 mod ice;
+mod jwt;
 mod keys;
 mod openapi;
 mod page;
@@ -59,6 +60,7 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) api_keys: ArcSwap<Vec<Secret>>,
     pub(crate) admin_keys: ArcSwap<Vec<Secret>>,
+    pub(crate) jwt_keys: ArcSwap<Vec<Secret>>,
     pub(crate) admin_limit: SourceLimit,
     pub(crate) admin_pace: Mutex<Bucket>,
     pub(crate) moderation: Arc<Moderation>,
@@ -92,6 +94,7 @@ impl Context {
             clock,
             api_keys: ArcSwap::from_pointee(config.auth.api_keys.clone()),
             admin_keys: ArcSwap::from_pointee(config.auth.admin_keys.clone()),
+            jwt_keys: ArcSwap::from_pointee(config.auth.jwt_keys.clone()),
             admin_limit: SourceLimit::new(ADMIN_REQUESTS.0, ADMIN_REQUESTS.1),
             admin_pace: Mutex::new(Bucket::new(ADMIN_PACE.0, ADMIN_PACE.1)),
             moderation,

@@ -27,6 +27,7 @@ impl Remote {
         self.0.ice.set_secret(auth);
         self.0.api_keys.store(Arc::new(auth.api_keys.clone()));
         self.0.admin_keys.store(Arc::new(auth.admin_keys.clone()));
+        self.0.jwt_keys.store(Arc::new(auth.jwt_keys.clone()));
     }
 }
 

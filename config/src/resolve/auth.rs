@@ -17,6 +17,7 @@ pub(super) struct SecretFiles {
     pub(super) secret: PathBuf,
     pub(super) api_keys: Option<PathBuf>,
     pub(super) admin_keys: Option<PathBuf>,
+    pub(super) jwt_keys: Option<PathBuf>,
 }
 
 /// Secrets and keys are left out: they lie in the files.
@@ -32,6 +33,7 @@ pub(super) fn resolve(
         secret: c.take("auth.secret_file", raw.secret_file, secret, |text| path(&text)),
         api_keys: c.take("auth.api_keys_file", raw.api_keys_file, None, unless_empty(path)),
         admin_keys: c.take("auth.admin_keys_file", raw.admin_keys_file, None, unless_empty(path)),
+        jwt_keys: c.take("auth.jwt_keys_file", raw.jwt_keys_file, None, unless_empty(path)),
     };
     let realm = c.take("auth.realm", raw.realm, None, unless_empty(realm));
     let ten_minutes = Duration::from_secs(600);
@@ -42,6 +44,7 @@ pub(super) fn resolve(
         strict_expiry: c.flag(raw.strict_expiry, false),
         api_keys: Vec::new(),
         admin_keys: Vec::new(),
+        jwt_keys: Vec::new(),
         static_users: static_users(c, raw.static_user),
     };
     (auth, files)

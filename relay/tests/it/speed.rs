@@ -228,7 +228,11 @@ impl World {
 }
 
 async fn bursts_arrive_and_are_metered(clients: usize, rounds: usize, seed: u64) {
-    let server = Server::start(|config| config.relay.shards = 2);
+    let server = Server::start(|config| {
+        config.relay.shards = 2;
+        // All of them come from one address.
+        config.relay.unauthenticated_per_second = 10_000;
+    });
     let mut world = World::new(&server, clients, seed).await;
     (0..rounds).for_each(|_| world.round());
 

@@ -13,7 +13,7 @@ use turnpike_matching::Id;
 use turnpike_relay_api::credential::{Limits, MAX_SUBJECT_LEN};
 
 use super::{
-    Context, keys,
+    Context, jwt, keys,
     problem::{Code, Problem},
 };
 use crate::{
@@ -37,7 +37,7 @@ pub(super) struct Options {
     link: Option<u8>,
 }
 
-/// For a page's session token, an embedder's key, or anyone where that is allowed; STUN only without leave to mint.
+/// For a page's session token, an embedder's key or a token signed by it, or anyone where that is allowed; STUN only without leave to mint.
 pub(super) async fn get(
     State(context): State<Arc<Context>>,
     Extension(client): Extension<ClientAddress>,
@@ -168,8 +168,13 @@ fn for_token(context: &Context, token: &str) -> Result<Ice, Problem> {
     if keys::is_known(&context.api_keys.load(), token) {
         return Ok(mint(context, Wanted::default(), "rest")?.ice);
     }
+    if jwt::is_one(token) {
+        let subject = jwt::subject_of(&context.jwt_keys.load(), token, context.clock.unix().as_secs())
+            .inspect_err(|_| count(context, "rest", "refused"))?;
+        return Ok(mint(context, Wanted { subject: Some(subject), ..Wanted::default() }, "rest")?.ice);
+    }
     let ice = Id::parse(token).and_then(|token| context.hub.ice_of_token(token));
-    ice.ok_or_else(|| unauthorized("the token is of no open session and no API key"))
+    ice.ok_or_else(|| unauthorized("the token is of no open session, no API key and no JWT"))
 }
 
 /// Without a relay a direct call may still work: STUN only, with a warning.

@@ -220,3 +220,26 @@ async fn rest_gives_credentials_to_keys_and_stun_to_anyone() {
     let foreign = http(&server, "GET", path, &["origin: http://evil.example"], "").await;
     assert_eq!((foreign.0, &foreign.1["code"]), (403, &json!("origin_not_allowed")));
 }
+
+#[tokio::test]
+async fn a_visitor_with_a_token_that_the_embedder_has_signed_is_given_turn_for_its_name() {
+    let key = "a key for tokens, of thirty-two bytes or more";
+    let server =
+        Server::start_as(|config, _| config.auth.jwt_keys = vec![turnpike_config::Secret::new(key)]).await;
+    let claims = json!({"sub": "alice", "exp": 9_999_999_999_u64});
+    let token = jsonwebtoken::encode(
+        &jsonwebtoken::Header::default(),
+        &claims,
+        &jsonwebtoken::EncodingKey::from_secret(key.as_bytes()),
+    )
+    .unwrap();
+    let (status, ice) =
+        http(&server, "GET", "/v1/ice", &[&format!("authorization: Bearer {token}")], "").await;
+    assert_eq!(status, 200, "{ice}");
+    let name = ice["iceServers"][1]["username"].as_str().unwrap();
+    assert!(name.split(':').nth(1).unwrap().starts_with("alice."), "{name}");
+
+    let forged = format!("authorization: Bearer {}x", &token[..token.len() - 1]);
+    let (status, problem) = http(&server, "GET", "/v1/ice", &[&forged], "").await;
+    assert_eq!((status, &problem["code"]), (401, &json!("unauthorized")));
+}
