@@ -214,7 +214,7 @@ impl Hub {
             resume_ttl: self.resume_for.as_secs(),
             token,
             ice: self.ice.stun_only(),
-            limits: LIMITS,
+            limits: Limits { budget: self.ice.budget(), ..LIMITS },
             online: state.sessions.len(),
             node: self.node.clone(),
         };
@@ -648,6 +648,7 @@ const LIMITS: Limits = Limits {
     event_burst: EVENTS.1,
     next_per_second: NEXTS.0,
     next_burst: NEXTS.1,
+    budget: None,
 };
 
 fn kind_of(body: &SignalBody) -> &'static str {

@@ -1,13 +1,16 @@
 //! ICE configuration and the credentials in it.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex, PoisonError,
     atomic::{AtomicBool, Ordering},
 };
 
 use arc_swap::ArcSwap;
 use turnpike_config::{Auth, Config, IcePolicy, Secret};
-use turnpike_relay_api::credential::{self, Credential, Limits};
+use turnpike_relay_api::{
+    cost::Step,
+    credential::{self, Credential, Limits},
+};
 
 use crate::{
     clock::Clock,
@@ -18,22 +21,37 @@ use crate::{
 /// A fresh configuration is asked for when four fifths of a credential's life are over.
 const REFRESH_AT: (u64, u64) = (4, 5);
 
-/// Whether this node's relay can be reached; what watches it writes, what mints reads.
+/// Whether this node's relay can be reached, and where its budget is; what watches it writes, what mints reads.
 #[derive(Debug, Clone)]
-pub(crate) struct RelayUp(Arc<AtomicBool>);
+pub(crate) struct RelayUp(Arc<Seen>);
+
+#[derive(Debug)]
+struct Seen {
+    up: AtomicBool,
+    /// `None` without a budget, and before the relay has told.
+    budget: Mutex<Option<Step>>,
+}
 
 impl RelayUp {
     pub(crate) fn new(up: bool) -> Self {
-        Self(Arc::new(AtomicBool::new(up)))
+        Self(Arc::new(Seen { up: AtomicBool::new(up), budget: Mutex::default() }))
     }
 
     /// Tells what it was before.
     pub(crate) fn set(&self, up: bool) -> bool {
-        self.0.swap(up, Ordering::Relaxed)
+        self.0.up.swap(up, Ordering::Relaxed)
     }
 
     pub(crate) fn get(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.up.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_budget(&self, step: Option<Step>) {
+        *self.0.budget.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    fn budget(&self) -> Option<Step> {
+        *self.0.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -90,6 +108,11 @@ impl IceSource {
             relay,
             clock,
         }
+    }
+
+    /// The step of the relay's budget, where it has one.
+    pub(crate) fn budget(&self) -> Option<Step> {
+        self.relay.budget()
     }
 
     /// Signs with the first secret of these from now on.

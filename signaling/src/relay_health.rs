@@ -21,6 +21,7 @@ pub(crate) async fn watch(socket: &Path, up: RelayUp, stop: CancellationToken) {
         let mut answered = false;
         loop {
             let status = relay_admin::get::<Status>(socket, STATUS).await;
+            let step = status.as_ref().ok().and_then(|status| status.budget).map(|spent| spent.step);
             let well = match status {
                 Ok(status) if status.draining => Ok(Some("it is draining")),
                 Ok(status) if status.budget.is_some_and(|spent| spent.step == Step::Stop) => {
@@ -30,6 +31,7 @@ pub(crate) async fn watch(socket: &Path, up: RelayUp, stop: CancellationToken) {
                 Err(error) => Err(error.to_string()),
             };
             answered |= well.is_ok();
+            up.set_budget(step);
             let early = !answered && started.elapsed() < GRACE;
             if !early {
                 tell(&up, well, socket);

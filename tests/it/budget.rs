@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use turnpike_relay_api::{
     admin::{STATUS, Status},
     cost::{BUDGET, Budget, Step, StepChange},
@@ -19,6 +19,7 @@ use turnpike_turn_client::{Allocation, Credentials, Error, Writer, method};
 use crate::{
     http,
     node::{Node, SECRET, Site, in_an_hour},
+    session::Client,
 };
 
 const MIB: u64 = 1 << 20;
@@ -211,6 +212,7 @@ fn a_relay_of_100_mib_warns_degrades_stops_keeps_it_over_a_restart_and_goes_on_w
     }
     assert!(http::get(node.site.relay_metrics, "/readyz").starts_with("ready\nbudget: stop, 10"));
     assert_budget_command(&node);
+    assert_eq!(told_to_clients(&node), "stop");
 
     node.terminate();
     assert!(node.exit(Duration::from_secs(20)).success());
@@ -289,6 +291,15 @@ fn warned(node: &Node, code: &str) -> Value {
 }
 
 /// As many datagrams as 20 Mbit/s never are: some are dropped.
+/// The step that `hello` tells a client of.
+fn told_to_clients(node: &Node) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = Client::open(&node.site.http.to_string(), &json!({"v": 1})).await;
+        client.event("hello").await["limits"]["budget"].as_str().unwrap_or("none").to_owned()
+    })
+}
+
 fn assert_slow(sender: &mut Sender) {
     let address = sender.peer.local_addr().unwrap();
     // Shards look at the budget once a second.

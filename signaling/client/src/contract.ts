@@ -125,6 +125,8 @@ export interface Limits {
   eventBurst: number;
   nextPerSecond: number;
   nextBurst: number;
+  /** Where the relay's budget is, if it has one; at `stop` nobody is given TURN. */
+  budget?: "ok" | "warn" | "degrade" | "stop";
 }
 
 /** The auth object of CONNECT. */

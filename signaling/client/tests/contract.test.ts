@@ -101,6 +101,7 @@ const OBJECTS: [string, Record<string, string>][] = [
       eventBurst: "!",
       nextPerSecond: "!",
       nextBurst: "!",
+      budget: "?",
     }),
   ],
   [

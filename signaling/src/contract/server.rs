@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 use turnpike_matching::{Id, Role};
+use turnpike_relay_api::cost::Step;
 
 use super::{ErrorCode, SignalBody};
 
@@ -243,6 +244,9 @@ pub(crate) struct Limits {
     pub(crate) event_burst: u32,
     pub(crate) next_per_second: u32,
     pub(crate) next_burst: u32,
+    /// Where the relay's budget is: at `stop` nobody is given TURN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) budget: Option<Step>,
 }
 
 /// The answer to a client's event.
