@@ -13,7 +13,7 @@ use turnpike_relay_api::admin::Reloaded;
 use crate::{commands::ConfigFile, logging::Levels, supervisor};
 
 /// Keys whose new values are taken; those of certificates are watched by the relay itself.
-const TAKEN: [&str; 5] = [
+const TAKEN: [&str; 6] = [
     "auth.secret_file",
     "auth.api_keys_file",
     "auth.admin_keys_file",
