@@ -245,7 +245,8 @@ fn a_draining_node_without_calls_ends_its_visitors_and_then_itself() {
             last => break last,
         }
     };
-    // To a CONNECT that the server takes back ("41") clients do not come again by themselves.
+    // After "41", a namespace that the server has closed, clients do not come again by themselves. "2" is a ping.
+    goodbyes.retain(|packet| packet != "2");
     assert_eq!(goodbyes, ["1"], "Engine.IO closes");
     assert!(matches!(last, Ok(Message::Close(_))), "{last:?}");
     assert!(node.exit(PATIENCE).success());
